@@ -37,6 +37,15 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="Read only the first N rows.", show_default=False),
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="INDEX/COUNT",
+        help="Answer this share of the rows alone, such as 0/4, the first quarter.",
+        show_default=False,
+    ),
+]
 BatchRows = Annotated[int, typer.Option("--batch-rows", min=1, help="Rows per forward pass.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there.", show_default=False)

@@ -18,12 +18,15 @@ def answer_rows(
     records: Sequence[Record],
     predictions: Sequence[Prediction],
     kind: TaskKind[Any] | None = None,
+    *,
+    first: int = 1,
 ) -> list[dict[str, Any]]:
     """One mapping per record: its place, its fields, what was answered and how surely.
 
     Args:
         predictions: those of the records, in the same order.
         kind: the kind of task, for what it says of its answers besides (`TaskKind.details`).
+        first: the number of the first record, where they are some of all.
     """
     return [
         {
@@ -35,7 +38,7 @@ def answer_rows(
             "probabilities": dict(prediction.probabilities),
             **({} if kind is None else kind.details(prediction)),
         }
-        for number, (record, prediction) in enumerate(zip(records, predictions, strict=True), 1)
+        for number, (record, prediction) in enumerate(zip(records, predictions, strict=True), first)
     ]
 
 
@@ -44,19 +47,28 @@ def save_answers(
     predictions: Sequence[Prediction],
     path: str | Path,
     kind: TaskKind[Any] | None = None,
+    *,
+    first: int = 1,
 ) -> Path:
     """Write `answer_rows` as JSON lines, whole or not at all."""
-    rows = answer_rows(records, predictions, kind)
+    rows = answer_rows(records, predictions, kind, first=first)
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     return write_text("".join(lines), path)
 
 
 def save_masks(
-    records: Sequence[Record], predictions: Sequence[Prediction], folder: str | Path
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    folder: str | Path,
+    *,
+    first: int = 1,
 ) -> Path:
     """Write the masks as PNG files, white for the part, all of them or none.
 
     A file is called as its record's own file, or by the number of the row.
+
+    Args:
+        first: the number of the first record, where they are some of all.
 
     Raises:
         FileError: the folder is not empty, or cannot be written.
@@ -66,7 +78,8 @@ def save_masks(
     with writing_to(place):
         fresh.mkdir(parents=True)
         try:
-            for number, (record, found) in enumerate(zip(records, predictions, strict=True), 1):
+            pairs = zip(records, predictions, strict=True)
+            for number, (record, found) in enumerate(pairs, first):
                 name = f"row-{record.row}" if record.row else Path(record.source).stem
                 while not name or name in names:
                     name = f"{name or 'row'}-{number}"

@@ -124,6 +124,8 @@ def _embed(
     token_budget: int | None,
     on_rows: OnRows | None,
 ) -> Tensor:
+    if not rows:
+        return torch.zeros(0, backbone.hidden_size)
     # Equal texts once.
     places: dict[Encoded, int] = {}
     for row in rows:

@@ -80,5 +80,12 @@ def test_an_embedding(cuecard: Call, bert: Path, tmp_path: Path) -> None:
     out = tmp_path / "vectors.jsonl"
     assert cuecard("predict", tmp_path / "run", "a", "--predictions-out", out).code == 0
     assert len(out.read_text().splitlines()) == 1
+    shards = [
+        cuecard("predict", tmp_path / "run", "good fox", "a dog", "--shard", f"{index}/3").out
+        for index in range(3)
+    ]
+    assert [text.count("\n") for text in shards] == [0, 1, 1]
+    joined = [json.loads(line)["embedding"] for line in "".join(shards).splitlines()]
+    assert joined == [pytest.approx(vector, abs=1e-6) for vector in vectors]
     assert "embedding" in cuecard("inspect", tmp_path / "run").out
     assert cuecard(*asked[:-1], tmp_path / "other", "--dry-run", "--json").json["loss"] == "pairs"

@@ -175,3 +175,43 @@ def test_no_prompt_there(cuecard: Call, tmp_path: Path, run: Path) -> None:
     shutil.copy(run / "recipe.yaml", started)
     done = cuecard("predict", started, "good")
     assert done.code == 2 and f"--resume {started}" in done.err
+
+
+def test_shards_joined_are_the_whole(
+    cuecard: Call, run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows, their order and answers alike; probabilities up to rounding, as batches differ."""
+    out = tmp_path / "answers.jsonl"
+    words = ("predict", run, "--batch-rows", 4, "--dtype", "fp32", "--predictions-out", out)
+
+    def rows(*more: object, fed: bytes = b"") -> list[dict[str, Any]]:
+        feed(monkeypatch, fed)
+        done = cuecard(*words, *more)
+        assert done.code == 0, done.err
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    for given, fed in (
+        (("--file", data, "--limit", 11), b""),
+        (("--file", "-"), b"good\nbad, poor\nfine good\n"),
+        (("good", "bad, poor", "fine good"), b""),
+    ):
+        whole = rows(*given, fed=fed)
+        for count in (2, 4, 5):
+            shards = [rows(*given, "--shard", f"{i}/{count}", fed=fed) for i in range(count)]
+            joined = [row for shard in shards for row in shard]
+            for name in ("row", "source", "fields", "answer"):
+                assert [row[name] for row in joined] == [row[name] for row in whole]
+            assert [row["probabilities"] for row in joined] == [
+                pytest.approx(row["probabilities"], abs=1e-5) for row in whole
+            ]
+
+
+def test_a_shard_without_rows_leaves_an_empty_file(
+    cuecard: Call, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    done = cuecard("predict", run, "good", "--shard", "0/2", "--predictions-out", out)
+    assert (done.code, done.out) == (0, f"0 answers in {out}\n") and out.read_text() == ""
+    assert cuecard("predict", run, "good", "--shard", "0/2", "--json").json["predictions"] == []
+    assert cuecard("predict", run, "good", "--shard", "0/2").out == ""
+    assert "INDEX/COUNT" in cuecard("predict", run, "good", "--shard", "2/2").err

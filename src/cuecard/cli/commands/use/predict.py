@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cuecard.cli.options import BatchRows, Limit, Part, TextField, pairs
+from cuecard.cli.options import BatchRows, Limit, Part, ShardOf, TextField, pairs
 from cuecard.cli.output import check_new_folder, check_place, writing
 from cuecard.cli.sources import PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table
 from cuecard.errors import ConfigError
+from cuecard.shards import Shard
 from cuecard.types import Prediction, Record
 from cuecard.validation_text import counted
 
@@ -55,6 +56,7 @@ def predict(
     text_field: TextField = None,
     split: Part = None,
     limit: Limit = None,
+    shard: ShardOf = None,
     predictions_out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the answers as JSON lines.", show_default=False),
@@ -78,6 +80,9 @@ def predict(
 
     When the output is not a terminal: one line per text, with answer, probability and text
     separated by tabs.
+
+    --shard 0/4 answers the first quarter of the rows, 1/4 the second, and so on, for processes that
+    need not know of each other: their outputs one after the other are that of all rows.
 
     Example: cuecard predict runs/reviews "a gob of drivel" "warm, funny and true"
 
@@ -107,6 +112,7 @@ def predict(
             got=f"a prompt of kind {spec.kind}",
             expected="a prompt of kind image-segmentation",
         )
+    share = Shard(0, 1) if shard is None else Shard.parse(shard)
     # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
         path = None if file is None else str(data_source(file, progress))
@@ -115,21 +121,23 @@ def predict(
     else:
         column = text_field or saved.text_field
         records = file_rows(spec, path, given, text_field=column, split=split, limit=limit)
+    block = share.block(len(records))
+    records, first = records[block], block.start + 1
     with fetch_progress(json=as_json) as progress:
         bound = source.open(saved, progress)
     if spec.mode == "vector":
         _embed(bound, records, batch_rows, predictions_out, as_json)
         return
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
-        answers = bound.predict(records, batch_rows=batch_rows, on_rows=more)
+        answers = bound.predict(records, batch_rows=batch_rows, on_rows=more) if records else []
     if predictions_out is not None:
         with writing("--predictions-out"):
-            save_answers(records, answers, predictions_out, spec.task_kind)
+            save_answers(records, answers, predictions_out, spec.task_kind, first=first)
     if masks_out is not None:
         with writing("--masks-out"):
-            save_masks(records, answers, masks_out)
+            save_masks(records, answers, masks_out, first=first)
     if as_json:
-        rows = answer_rows(records, answers, spec.task_kind)
+        rows = answer_rows(records, answers, spec.task_kind, first=first)
         print_json(
             {"digest": bound.prompt.digest, "backbone": bound.backbone.name, "predictions": rows}
         )
