@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cuecard.methods.wayward import Wayward
     from cuecard.names import data_source, load_backbone
     from cuecard.runs.recipe import Recipe, run_recipe
+    from cuecard.runs.sweeps.collect import collect_sweep
     from cuecard.runs.sweeps.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.runs.transfer_recipe import TransferRecipe, run_transfer
     from cuecard.saved_prompts import load_prompt, prompt_library
@@ -97,6 +98,7 @@ __getattr__, __dir__ = lazy_exports(
         ".methods.wayward": ("Wayward",),
         ".names": ("data_source", "load_backbone"),
         ".runs.recipe": ("Recipe", "run_recipe"),
+        ".runs.sweeps.collect": ("collect_sweep",),
         ".runs.sweeps.sweep_recipe": ("SweepRecipe", "run_sweep"),
         ".runs.transfer_recipe": ("TransferRecipe", "run_transfer"),
         ".saved_prompts": ("load_prompt", "prompt_library"),
@@ -165,6 +167,7 @@ __all__ = [
     "answer",
     "auto",
     "auto_or_lora",
+    "collect_sweep",
     "data_source",
     "embed",
     "evaluate",
