@@ -39,6 +39,11 @@ class Update:
     up: Tensor
     scale: float
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of A and B."""
+        return int(self.down.nbytes + self.up.nbytes)
+
     def delta(self) -> Tensor:
         """s B A, [O, I] float32."""
         return self.scale * (self.up @ self.down)

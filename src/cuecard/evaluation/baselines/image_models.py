@@ -62,7 +62,7 @@ def fit_nearest_mean(
     scores = np.where(np.isnan(scores), -1e3, scores)
     spent = time.process_time() - started
     predictions = as_predictions(scores, spec.labels)
-    return Fitted(predictions, 0.0, 0.0, 4 * means.size, spent, features)
+    return Fitted(predictions, 0.0, 0.0, means.size, 4 * means.size, spent, features)
 
 
 def _unit(rows: Floats) -> Floats:

@@ -52,6 +52,7 @@ class Fitted:
         predictions: of the test rows.
         strength: the one of `STRENGTHS` with the best validation score.
         score: that score, of the kind's primary metric.
+        weights: how many numbers were fitted.
         nbytes: the model's weights as float32 and its vocabulary as text.
         cpu_seconds: of features, search and fit.
         features: what it reads, in words.
@@ -60,6 +61,7 @@ class Fitted:
     predictions: list[Prediction]
     strength: float
     score: float
+    weights: int
     nbytes: int
     cpu_seconds: float
     features: str
@@ -93,8 +95,9 @@ def fit_tfidf(
     found = _fit(spec, list(zip(rows, read, strict=True)), _sparse_model)
     terms = [term for part in parts for term in part.get_feature_names_out()]
     # Weights, one number per term for its rarity, and the terms themselves.
-    size = 4 * (_weights(spec) * (len(terms) + 1) + len(terms)) + len("".join(terms).encode())
-    return _timed(found, size, started, features)
+    count = _weights(spec) * (len(terms) + 1)
+    size = 4 * (count + len(terms)) + len("".join(terms).encode())
+    return _timed(found, count, size, started, features)
 
 
 def fit_vectors(
@@ -115,14 +118,14 @@ def fit_vectors(
     """
     started = time.process_time() - cpu_seconds
     found = _fit(spec, rows, _dense_model)
-    width = int(rows[0][1].shape[1])
-    return _timed(found, 4 * _weights(spec) * (width + 1), started, features)
+    count = _weights(spec) * (int(rows[0][1].shape[1]) + 1)
+    return _timed(found, count, 4 * count, started, features)
 
 
-def _timed(found: _Outcome, size: int, started: float, features: str) -> Fitted:
+def _timed(found: _Outcome, count: int, size: int, started: float, features: str) -> Fitted:
     predictions, strength, worth = found
     spent = time.process_time() - started
-    return Fitted(predictions, strength, worth, size, spent, features)
+    return Fitted(predictions, strength, worth, count, size, spent, features)
 
 
 def _sparse_model(strength: float, is_number: bool) -> Any:
