@@ -1,0 +1,1 @@
+"""A contest of ways to do one task: the same rows, splits and budget of search for each."""

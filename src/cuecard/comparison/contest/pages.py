@@ -1,0 +1,113 @@
+"""A contest's report as Markdown, as a page of HTML by itself, and as a table for LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+from cuecard.evaluation.report import markdown_cells, markdown_text
+
+# What TeX would take for a command.
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem}
+th,td{padding:.3rem .6rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}
+th:first-child,td:first-child{text-align:left}
+svg{max-width:48rem;width:100%;height:auto}
+"""
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A part of the report.
+
+    Attributes:
+        title: its heading; empty for the first part.
+        columns, rows: its table; none for no table.
+        notes: sentences.
+        figures: SVG by the file that it is kept in, for formats that do not hold it.
+    """
+
+    title: str
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+
+
+def as_markdown(title: str, sections: Sequence[ReportSection]) -> str:
+    """The report; figures by their files."""
+    parts = [f"# {markdown_text(title)}\n"]
+    for section in sections:
+        if section.title:
+            parts.append(f"## {markdown_text(section.title)}\n")
+        parts += [f"![{markdown_text(section.title or title)}]({f})\n" for f in section.figures]
+        if section.rows:
+            parts.append(markdown_cells(section.rows, columns=section.columns))
+        if section.notes:
+            parts.append("".join(f"- {markdown_text(note)}\n" for note in section.notes))
+    return "\n".join(parts)
+
+
+def as_html(title: str, sections: Sequence[ReportSection]) -> str:
+    """The report in one file, which asks for no other."""
+    parts = [f"<h1>{escape(title)}</h1>"]
+    for section in sections:
+        if section.title:
+            parts.append(f"<h2>{escape(section.title)}</h2>")
+        parts += section.figures.values()
+        if section.rows:
+            parts.append(_html_table(section.columns, section.rows))
+        if section.notes:
+            notes = "".join(f"<li>{escape(note)}</li>" for note in section.notes)
+            parts.append(f"<ul>{notes}</ul>")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<body><main>{''.join(parts)}</main></body></html>\n"
+    )
+
+
+def as_latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of the package booktabs."""
+    lines = [
+        f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
+        r"\toprule",
+        _tex_row(columns),
+        r"\midrule",
+        *map(_tex_row, rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    body = "".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _tex_row(cells: Sequence[str]) -> str:
+    return (
+        " & ".join(re.sub(r"[\\~^&%$#_{}]", lambda m: _TEX[m.group()], c) for c in cells) + r" \\"
+    )

@@ -1,0 +1,279 @@
+"""A contest's table: score, cost, weights, forgetting and switching of each contender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuecard.comparison.contest.runner import Ranked
+from cuecard.comparison.contest.standing import Standing
+from cuecard.evaluation.evaluate import Gain, gain
+from cuecard.evaluation.report import interval_text
+from cuecard.tasks import Task
+from cuecard.types import Interval
+from cuecard.validation_text import counted
+
+MANY = 20
+"""Tasks in one server, in the column that says what they take."""
+
+_MIB = 2**20
+_NOTHING = "-"
+_SCORES = 4  # columns of the table that are about scores, the first one's names counted in
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""A table's headings and rows."""
+
+
+@dataclass(frozen=True)
+class ContestResult:
+    """A contest that was run.
+
+    Attributes:
+        rows: training rows.
+        task: with these rows.
+        ranked: in the contenders' order.
+        price: of an hour of the machine; None for no column of money.
+    """
+
+    rows: int
+    task: Task
+    ranked: tuple[Ranked, ...]
+    price: float | None = None
+
+    @property
+    def metric(self) -> str:
+        """What is compared, larger is better."""
+        return self.task.spec.task_kind.headline
+
+    @property
+    def tested(self) -> list[Ranked]:
+        """Those with a result."""
+        return [each for each in self.ranked if each.test is not None]
+
+    @property
+    def reference(self) -> Ranked | None:
+        """Of those that ask the frozen backbone in words the best on validation rows."""
+        asked = [each for each in self.tested if each.standing.untrained]
+        return max(asked, key=lambda each: each.standing.score or 0.0, default=None)
+
+    def gain_over(self, better: Ranked, worse: Ranked) -> Gain:
+        """The paired difference on the test rows."""
+        assert better.test is not None
+        assert worse.test is not None
+        return gain(better.test, worse.test, metric=self.metric)
+
+    def cost(self, standing: Standing) -> float | None:
+        """Money, by the hours of the machine."""
+        return None if self.price is None else self.price * standing.seconds / 3600
+
+    def many_bytes(self, standing: Standing) -> int:
+        """Memory of a server with so many tasks: what they share, and each one's own."""
+        return standing.shared_bytes + MANY * standing.nbytes
+
+    def facts(self) -> dict[str, Any]:
+        """The contest as JSON knows it."""
+        reference = self.reference
+        return {
+            "rows": self.rows,
+            "train_rows": len(self.task.train),
+            "validation_rows": len(self.task.validation),
+            "test_rows": len(self.task.test),
+            "data_hash": self.task.report.data_hash,
+            "reference": None if reference is None else reference.standing.name,
+            "contestants": {each.standing.name: self._facts_of(each) for each in self.tested},
+            "left_out": {
+                each.standing.name: each.standing.left_out
+                for each in self.ranked
+                if each.test is None
+            },
+            "pairs": self._pairs(),
+        }
+
+    def _facts_of(self, each: Ranked) -> dict[str, Any]:
+        standing, test, reference = each.standing, each.test, self.reference
+        assert test is not None
+        over = None if reference in (None, each) else self.gain_over(each, reference)
+        return {
+            "title": standing.title,
+            "score": float(test.metrics[self.metric]),
+            "ci95": test.ci95.get(self.metric),
+            "metrics": {k: v for k, v in test.metrics.items() if k != "confusion"},
+            "gain_over_reference": None if over is None else over.value,
+            "gain_over_reference_ci95": None if over is None else over.ci95,
+            "validation": standing.score,
+            "parameters": standing.parameters,
+            "bytes_per_task": standing.nbytes,
+            "cpu_seconds": standing.cpu_seconds,
+            "seconds": standing.seconds,
+            "peak_bytes": standing.peak_bytes,
+            "cost": self.cost(standing),
+            "weights": standing.weights,
+            "weights_changed": standing.weights and standing.weights.changed,
+            "forgetting": standing.forgetting,
+            "switch": standing.switch,
+            f"bytes_of_{MANY}_tasks": self.many_bytes(standing),
+            "prompt_tokens": test.tokens_per_request,
+            "test_seconds": test.seconds,
+            "facts": standing.facts,
+        }
+
+    def _pairs(self) -> list[dict[str, Any]]:
+        """Every two of them, the later one minus the earlier one."""
+        found = []
+        for place, worse in enumerate(self.tested):
+            for better in self.tested[place + 1 :]:
+                one = self.gain_over(better, worse)
+                names = {"a": better.standing.name, "b": worse.standing.name}
+                found.append({**names, "a_minus_b": one.value, "ci95": one.ci95})
+        return found
+
+
+def columns(contest: ContestResult) -> tuple[str, ...]:
+    """The headings of the table."""
+    money = () if contest.price is None else ("cost",)
+    return (
+        "contestant",
+        contest.task.spec.task_kind.headings[0],
+        "95% interval",
+        "over the best in words",
+        "parameters",
+        "bytes/task",
+        "fit CPU-s",
+        "peak MiB",
+        *money,
+        "weights",
+        "forgetting (nats/token)",
+        "switch (ms)",
+        f"{MANY} tasks (MiB)",
+    )
+
+
+def cells(contest: ContestResult) -> list[tuple[str, ...]]:
+    """The table's rows as text, in the contenders' order."""
+    return [_cells(contest, each) for each in contest.tested]
+
+
+def scores_and_costs(contest: ContestResult) -> tuple[Table, Table]:
+    """The table in two halves, for where it is too wide: each with the contenders' names."""
+    heading, rows = columns(contest), cells(contest)
+    scores = (heading[:_SCORES], [row[:_SCORES] for row in rows])
+    costs = [(row[0], *row[_SCORES:]) for row in rows]
+    return scores, ((heading[0], *heading[_SCORES:]), costs)
+
+
+def _cells(contest: ContestResult, each: Ranked) -> tuple[str, ...]:
+    standing, test, reference = each.standing, each.test, contest.reference
+    assert test is not None
+    interval = test.ci95.get(contest.metric)
+    over = _NOTHING
+    if reference is each:
+        over = "the best in words"
+    elif reference is not None:
+        over = _gain(contest.gain_over(each, reference))
+    cost = contest.cost(standing)
+    peak = standing.peak_bytes
+    return (
+        standing.title,
+        f"{float(test.metrics[contest.metric]):.3f}",
+        _NOTHING if interval is None else interval_text(interval),
+        over,
+        f"{standing.parameters:,}",
+        f"{standing.nbytes:,}",
+        f"{standing.cpu_seconds:,.1f}",
+        _NOTHING if peak is None else f"{peak / _MIB:,.0f}",
+        *(() if cost is None else (f"{cost:.4f}",)),
+        _weights(standing),
+        _forgetting(standing),
+        _switch(standing),
+        f"{contest.many_bytes(standing) / _MIB:,.1f}",
+    )
+
+
+def _gain(found: Gain) -> str:
+    return f"{found.value:+.3f} ({signed(found.ci95)})"
+
+
+def signed(interval: Interval) -> str:
+    """The interval of a difference, short."""
+    return f"{interval.low:+.3f} to {interval.high:+.3f}"
+
+
+def _weights(standing: Standing) -> str:
+    if standing.weights is None:
+        return _NOTHING
+    return "changed" if standing.weights.changed else f"same ({standing.weights.during[:8]})"
+
+
+def _forgetting(standing: Standing) -> str:
+    found = standing.forgetting
+    if found is None:
+        return _NOTHING
+    half = "" if found.ci95 is None else f" ({signed(found.ci95)})"
+    return f"{found.more:+.3f}{half}"
+
+
+def _switch(standing: Standing) -> str:
+    if standing.switch is None:
+        return _NOTHING
+    if standing.switch.mixes:
+        return "none"
+    return f"{1e3 * (standing.switch.seconds + standing.switch.back_seconds):,.0f}"
+
+
+def notes(contests: Sequence[ContestResult], facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the table says, as sentences.
+
+    Args:
+        facts: the report's.
+    """
+    last = contests[-1]
+    found = [
+        f"{len(last.task.test):,} test rows, answered once by each; every choice was made on "
+        f"{len(last.task.validation):,} validation rows.",
+        f"What is trained had {counted(facts['rates'], 'learning rate')} to try, with "
+        f"{counted(facts['training']['steps'], 'step')} each; the lowest validation loss decided. "
+        "CPU-seconds are of all of them, and of choosing.",
+    ]
+    reference = last.reference
+    if reference is not None:
+        text = f"The best in words, on validation rows: {reference.standing.title}."
+        found += [text, *_verdicts(last, reference)]
+    general = facts["general"]
+    if general["source"] is None:
+        found.append(f"Forgetting was not measured: {general['why_not']}.")
+    elif general["loss"] is not None:
+        found.append(
+            f"Forgetting: what the loss on {general['source']} ({general['texts']} texts) grows by "
+            f"with the contestant on; with it off the weights are the same bytes again, and the "
+            f"loss is {general['loss']:.3f} nats per token."
+        )
+    found.append(
+        "Switch: to the task and back to the frozen backbone; none where rows of several tasks "
+        f"share a batch. The memory of {MANY} tasks is what they share, such as the backbone, and "
+        "each one's own."
+    )
+    found += [
+        f"Left out: {each.standing.title} ({each.standing.left_out})."
+        for each in last.ranked
+        if each.test is None
+    ]
+    alarms = [(each.standing.title, each.standing.facts.get("alarm")) for each in last.tested]
+    return (*found, *(f"Warning, {title}: {alarm}." for title, alarm in alarms if alarm))
+
+
+def _verdicts(contest: ContestResult, reference: Ranked) -> list[str]:
+    """Which contenders are clearly better or worse than the best in words, and undecided."""
+    kinds: dict[str, list[str]] = {"better": [], "worse": [], "": []}
+    for each in contest.tested:
+        if each is reference:
+            continue
+        interval = contest.gain_over(each, reference).ci95
+        kind = "better" if interval.low > 0 else "worse" if interval.high < 0 else ""
+        kinds[kind].append(each.standing.title)
+    said = {
+        "better": "Clearly better than it",
+        "worse": "Clearly worse than it",
+        "": "Not told apart from it by these rows",
+    }
+    return [f"{said[kind]}: {', '.join(names)}." for kind, names in kinds.items() if names]
