@@ -60,6 +60,10 @@ COMMANDS = {
         "train.lora",
         "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",
     ),
+    "compare": (
+        "train.compare",
+        "Compare baselines, prompts and LoRA on the same rows: score, cost, forgetting, switching.",
+    ),
     "bench": (
         "train.bench",
         "Score a method on sets of images by the protocol of VTAB-1k.",

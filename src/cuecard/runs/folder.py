@@ -33,6 +33,7 @@ _STATE = (
     *("log.jsonl", "result.json", "report.json", "report.md"),
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
     *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
+    *("compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg"),
 )
 
 

@@ -101,6 +101,15 @@ VTAB = RunKind(
     frozenset({"out", "device"}),
     folders=("select", "retrain", "tests"),
 )
+COMPARE = RunKind(
+    "comparison",
+    "cuecard compare",
+    "compare.yaml",
+    ("contests",),
+    # What is there already is not run again, whatever else is asked for.
+    _inside("recipe") | {"contest.contestants", "contest.rows", "contest.price"},
+    folders=("contests",),
+)
 SEARCH = RunKind(
     "search",
     "cuecard search",
@@ -141,6 +150,6 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, MULTITASK, TRANSFER, VTAB, SEARCH),
+    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, MULTITASK, TRANSFER, VTAB, COMPARE, SEARCH),
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

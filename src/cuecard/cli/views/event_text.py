@@ -218,6 +218,35 @@ def _vtab(event: Event) -> str:
     }[event["phase"]]
 
 
+def _contest(event: Event) -> str:
+    count = counted(len(event["contestants"]), "contestant")
+    return f"Comparing {count} on {counted(event['rows'], 'training row')}"
+
+
+def _contestant(event: Event) -> str:
+    return f"{event['title']}:"
+
+
+def _contestant_kept(event: Event) -> str:
+    return f"{event['contestant']} is finished; nothing was run again"
+
+
+def _rate(event: Event) -> str:
+    place = event["of"].index(event["lr"]) + 1
+    return f"Learning rate {event['lr']:.3g}, {place} of {len(event['of'])}"
+
+
+def _rate_diverged(event: Event) -> str:
+    return f"Learning rate {event['lr']:.3g} diverged"
+
+
+def _contestant_done(event: Event) -> str:
+    if "left_out" in event:
+        return f"  left out: {event['left_out']}"
+    seen = "" if event["validation"] is None else f"validation score {event['validation']:.3f}, "
+    return f"  {seen}test score {event['test']:.3f}, {event['cpu_seconds']:,.1f} CPU-seconds"
+
+
 _PLACES = {"memory": "memory", "disk": "the run's folder"}
 
 _TEXTS: Mapping[str, Callable[[Event], str]] = {
@@ -245,4 +274,10 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "transfer_race": _transfer_race,
     TRANSFER: _transfer,
     "baseline": _baseline,
+    "contest": _contest,
+    "contestant": _contestant,
+    "contestant_kept": _contestant_kept,
+    "contestant_done": _contestant_done,
+    "rate": _rate,
+    "rate_diverged": _rate_diverged,
 }

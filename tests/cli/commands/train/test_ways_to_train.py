@@ -124,6 +124,22 @@ def test_a_kind_in_a_way(
     assert answered.code == 0, answered.err
 
 
+@pytest.mark.parametrize("kind", ["head", "text-to-text", "multiple-choice", "tagging"])
+def test_a_kind_is_compared(
+    cuecard: Call, models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    flags, out = given(kind, models, tmp_path), tmp_path / "run"
+    named = [part for name, value in flags.items() if name != "data" for part in (name, value)]
+    prompt = ("--rates", 1, "--length", 2, "--init", "random")
+    done = cuecard("compare", flags["data"], *named, *prompt, "--out", out)
+    assert done.code == 0, done.err
+    (contest,) = json.loads((out / "compare.json").read_text())["contests"]
+    assert {"start", "prompt-tuning", "lora"} <= set(contest["contestants"])
+    assert ("zero-shot" in contest["contestants"]) is (kind != "tagging")  # has no words
+    assert ("in-context" in contest["contestants"]) is (kind in ("head", "text-to-text"))
+    assert all(contest["left_out"].values())
+
+
 @pytest.mark.parametrize("kind", TASKS)
 def test_a_kind_with_another_task(
     cuecard: Call, models: dict[str, Path], tmp_path: Path, kind: str
