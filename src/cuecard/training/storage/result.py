@@ -108,6 +108,16 @@ def facts_of(test: Evaluation) -> dict[str, Any]:
     return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
 
 
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `predictions.jsonl`, see `Evaluation.save_predictions`.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not whole.
+    """
+    # By bytes: a row's text may hold characters that end a line for `str.splitlines`.
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
 def read_evaluation(path: Path, task: Task, facts: Mapping[str, Any], seed: int) -> Evaluation:
     """The evaluation of the test rows from its predictions' file.
 
@@ -118,8 +128,7 @@ def read_evaluation(path: Path, task: Task, facts: Mapping[str, Any], seed: int)
     Raises:
         OSError, ValueError, KeyError: it is not whole, or of other rows.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    rows = read_predictions(path)
     told = [(row["gold"], row["fields"]) for row in rows]
     if told != [(task.spec.target_text(record), dict(record.texts)) for record in task.test]:
         raise ValueError("other rows")
