@@ -1,4 +1,4 @@
-"""Control characters in a user's text, shown instead of obeyed by the terminal."""
+"""Control characters in a user's text, shown instead of obeyed by a terminal or a browser."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import unicodedata
 
 
 def visible(text: str) -> str:
-    """A text in which control characters are seen instead of obeyed by the terminal."""
+    """A text in which control characters, and halves of characters, are seen and not obeyed."""
     if text.isprintable():
         return text
     return "".join(c if c in "\n\t" or not _controls(c) else repr(c)[1:-1] for c in text)
 
 
 def _controls(char: str) -> bool:
-    """Whether a terminal obeys a character, or writes the others in another order for it."""
-    return unicodedata.category(char) == "Cc" or unicodedata.bidirectional(char) in _TURNING
+    """Whether a terminal obeys a character, writes the others in another order for it, or has none.
+
+    Half a character, as file names that are not UTF-8 have it, cannot be written at all.
+    """
+    category = unicodedata.category(char)
+    return category in ("Cc", "Cs") or unicodedata.bidirectional(char) in _TURNING
 
 
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})

@@ -17,8 +17,8 @@ from typing import Any, TextIO
 
 import typer
 
-from cuecard.cli.views.visible import visible
 from cuecard.errors import CuecardError, CuecardWarning, FileError
+from cuecard.visible import visible
 
 _PRINTERS = ("rich.", "typer.")
 INTERRUPTED = 130

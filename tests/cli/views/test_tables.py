@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cuecard.cli.views.console import plain_console
 from cuecard.cli.views.tables import fits, print_facts, print_table, say, say_line
-from cuecard.cli.views.visible import visible
+from cuecard.visible import visible
 
 HOSTILE = [":tada: party", "[red]loud[/red]", "[link=x]y[/link]", "a\\[b]", "[/]", "`*_<b>|$x$"]
 COLUMNS = ("prompt", "accuracy", "macro-F1", "95% interval", "prompt tokens/request", "bytes/task")

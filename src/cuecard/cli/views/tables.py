@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cuecard.cli.views.visible import visible
+from cuecard.visible import visible
 
 _GAP = 2  # between two columns
 _LONGEST_WORD = 30  # beyond it, a word may be broken to keep a table a table
