@@ -116,15 +116,22 @@ def _alone(backbone: Backbone, task: Task, run: Run) -> Proof:
 
 def _read_proof(folder: Path, run: Run, asked: Mapping[str, Any]) -> Proof | None:
     """The comparison that a finished run's folder holds; None where it is not this one."""
+    found = read_report(folder)
+    if found is None or found.report.get("digest") != run.prompt.digest:
+        return None
+    report = dict(found.report)
+    return replace(found, report=report) if report.pop("asked", None) == asked else None
+
+
+def read_report(folder: Path) -> Proof | None:
+    """The report that a run's folder holds; None for none, or one that was cut off or altered."""
     try:
         report = json.loads((folder / FILE).read_text(encoding="utf-8"))
         table = report.pop("table")
-        if report["digest"] != run.prompt.digest or report.pop("asked") != asked:
-            return None
         rows = tuple(_row(row) for row in table["rows"])
         return Proof(rows, tuple(table["columns"]), tuple(table["notes"]), report)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None  # none, cut off or altered: it is made anew
+        return None
 
 
 def _row(values: Mapping[str, Any]) -> ReportRow:

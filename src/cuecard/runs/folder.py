@@ -214,7 +214,7 @@ def differences(
     Args:
         free: dotted names that are not compared; "*" is any one part of a name.
     """
-    old, new = (dict(_flat(values)) for values in (before, now))
+    old, new = (dict(flat(values)) for values in (before, now))
     return [
         f"{name}: {_value(old, name)} -> {_value(new, name)}"
         for name in [*new, *(name for name in old if name not in new)]
@@ -229,10 +229,11 @@ def _value(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "(not set)"
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted names, in order."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
 

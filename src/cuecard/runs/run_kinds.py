@@ -13,6 +13,7 @@ class RunKind:
         name: what messages call it.
         command: what starts and resumes it.
         file: holds its settings.
+        done: what only a finished run leaves.
         results: files and folders that a run leaves: as long as there is none, another recipe loses
             nothing.
         free: settings, by their dotted names, that two sittings of a run need not share; a name
@@ -24,6 +25,7 @@ class RunKind:
     name: str
     command: str
     file: str
+    done: str
     results: tuple[str, ...]
     free: frozenset[str]
     out: str = "--out"
@@ -49,15 +51,28 @@ def _inside(*sections: str) -> frozenset[str]:
     return frozenset(f"{section}.{name}" for section in sections for name in _FREE)
 
 
-RUN = RunKind("run", "cuecard train", "recipe.yaml", _RESULTS, _FREE)
+RUN = RunKind("run", "cuecard train", "recipe.yaml", "result.json", _RESULTS, _FREE)
 SWEEP = RunKind(
-    "sweep", "cuecard sweep", "sweep.yaml", ("checkpoint.pt", "best"), _inside("recipe")
+    "sweep",
+    "cuecard sweep",
+    "sweep.yaml",
+    "sweep.json",
+    ("checkpoint.pt", "best"),
+    _inside("recipe"),
 )
-LORA = RunKind("LoRA run", "cuecard lora", "lora.yaml", (*_RESULTS, "adapter"), _inside("recipe"))
+LORA = RunKind(
+    "LoRA run",
+    "cuecard lora",
+    "lora.yaml",
+    "result.json",
+    (*_RESULTS, "adapter"),
+    _inside("recipe"),
+)
 PET = RunKind(
     "run of pattern-exploiting training",
     "cuecard pet",
     "pet.yaml",
+    "result.json",
     (*_RESULTS, "patterns/checkpoint.pt"),
     _inside("recipe"),
     folders=("patterns",),
@@ -66,6 +81,7 @@ LM_BFF = RunKind(
     "run with demonstrations",
     "cuecard lm-bff",
     "lm-bff.yaml",
+    "prompt",
     ("checkpoint.pt", "sets", "prompt"),
     _inside("recipe"),
     folders=("sets",),
@@ -74,6 +90,7 @@ META_INIT = RunKind(
     "run of meta-learning",
     "cuecard meta-init",
     "meta.yaml",
+    "init.safetensors",
     ("checkpoint.pt", "init.safetensors"),
     frozenset({"out", "device"}),
 )
@@ -81,6 +98,7 @@ MULTITASK = RunKind(
     "multitask run",
     "cuecard multitask",
     "multitask.yaml",
+    "shared",
     ("checkpoint.pt", "teachers/checkpoint.pt", "shared"),
     _FREE | {"tasks.*.task.max_new_tokens"},
     out="out in the recipe",
@@ -89,6 +107,7 @@ TRANSFER = RunKind(
     "transfer",
     "cuecard transfer",
     "transfer.yaml",
+    "best/result.json",
     ("checkpoint.pt", "best"),
     _inside("recipe"),
     folders=("best",),
@@ -97,6 +116,7 @@ VTAB = RunKind(
     "protocol run",
     "cuecard bench vtab",
     "vtab.yaml",
+    "vtab.json",
     ("select/checkpoint.pt", "retrain", "tests"),
     frozenset({"out", "device"}),
     folders=("select", "retrain", "tests"),
@@ -114,6 +134,7 @@ SEARCH = RunKind(
     "search",
     "cuecard search",
     "search.yaml",
+    "search.json",
     ("journal.jsonl", "prompt", "prompt.txt"),
     _inside("recipe")
     | {"budget", "llm.at_once", "llm.seconds", "llm.price"}
@@ -129,6 +150,7 @@ GRAPHRAG_MEASURE = RunKind(
     "measurement of GraphRAG's prompts",
     "cuecard graphrag measure",
     "measure.yaml",
+    "measure.json",
     ("journal.jsonl", "measure.json"),
     _ASKED
     | {"gold", "corpus", "root", "chunk_size", "types", "type_names", "seed", "form"}
@@ -138,6 +160,7 @@ GRAPHRAG_DATASET = RunKind(
     "data set of extractions",
     "cuecard graphrag dataset",
     "dataset.yaml",
+    "dataset.jsonl",
     ("journal.jsonl", "dataset.jsonl"),
     _ASKED | {"gold", "corpus", "root", "chunk_size", "types", "type_names", "seed", "prompt"},
 )
@@ -145,6 +168,7 @@ GRAPHRAG_OPTIMISE = RunKind(
     "search for one of GraphRAG's prompts",
     "cuecard graphrag optimise",
     "optimise.yaml",
+    "optimise.json",
     ("journal.jsonl", "optimise.json"),
     frozenset({"budget", "out"})
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
