@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import uvicorn
 
 from cuecard.engine.protocol import Engine
-from cuecard.errors import ConfigError, CuecardError
+from cuecard.errors import CuecardError
 from cuecard.registry import Registry
 from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore, read_keys
 from cuecard.serving.http.header_timeout import HeaderTimeoutProtocol
 from cuecard.serving.http.limits import RateLimiter
+from cuecard.serving.http.listening import bind, url_of
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog, LibraryLog
@@ -53,7 +54,7 @@ def check_start(settings: ServerSettings, registry: Registry) -> None:
     if settings.keys is not None:
         read_keys(settings.keys)
     _check_registry(registry, DiskCache(registry.store.url, settings.cache, settings.trusted))
-    _bind(settings.host, settings.port).close()
+    bind(settings.host, settings.port).close()
 
 
 async def serve(
@@ -79,7 +80,7 @@ async def serve(
     log = log or JsonLog()
     cache = DiskCache(registry.store.url, settings.cache, settings.trusted)
     await asyncio.to_thread(_check_registry, registry, cache)
-    listener = _bind(settings.host, settings.port)
+    listener = bind(settings.host, settings.port)
     try:
         await engine.start()
         try:
@@ -177,8 +178,7 @@ async def _announce(
 ) -> None:
     while not server.started:
         await asyncio.sleep(_POLL_SECONDS)
-    host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    url = url_of(listener)
     prompts = sum(len(entry.prompts) for entry in catalog.entries.values())
     log.write("listening", url=url, prompts=prompts)
     on_listening(Listening(url, prompts))
@@ -214,30 +214,3 @@ async def _drain_on_signal(
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A bound socket.
-
-    Raises:
-        ConfigError: the address cannot be bound.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ConfigError(
-            "cannot listen on this address",
-            where="--host, --port",
-            got=f"{host}:{port}: {error.strerror or error}",
-            expected="a local address and a free port",
-        ) from error
-    return listener
