@@ -136,10 +136,14 @@ class Fields:
             for name, option in self._options.items()
         ]
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Each setting's key -> what it is called on the command line."""
+        return {option.key: option.name for option in self._options.values()}
+
     def take(self, options: dict[str, Any]) -> Any:
         """Take their values out of a command's options; as the command gets them."""
-        names = {option.key: option.name for option in self._options.values()}
-        return Asked(self._model, *self.given(options), names)
+        return Asked(self._model, *self.given(options), self.names)
 
     def given(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """The values that were given, nested by section, and what their flags are called."""

@@ -133,6 +133,10 @@ COMMANDS = {
         "serve.serve",
         "Serve a registry's prompts over HTTP; changes in the registry are live in seconds.",
     ),
+    "board": (
+        "serve.board",
+        "Show runs, their answers and registries in a browser; runs are watched live.",
+    ),
     "keys": (
         "serve.keys",
         "Add, list or revoke API keys; a running server picks up the change at once.",

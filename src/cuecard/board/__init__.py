@@ -1,0 +1,1 @@
+"""Runs, cases and registries as pages for a browser."""

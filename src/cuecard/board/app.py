@@ -1,0 +1,92 @@
+"""The board as an ASGI application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp
+
+from cuecard.board.guard import Guard, Sessions
+from cuecard.board.pages.cases import CasesPage
+from cuecard.board.pages.login import add_login
+from cuecard.board.pages.run import RunPage
+from cuecard.board.pages.runs import RunsPage
+from cuecard.board.records.index import FileCache, RunIndex
+from cuecard.board.settings import BoardSettings
+from cuecard.board.view import Pages, tagged
+from cuecard.errors import CuecardError
+from cuecard.serving.http.auth import KeyStore
+
+STATIC = Path(str(files("cuecard.board"))) / "static"
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class BoardApp:
+    """A board, ready to be served.
+
+    Attributes:
+        app: what answers.
+        sessions: who may see it.
+    """
+
+    app: ASGIApp
+    sessions: Sessions
+
+
+def build_board(settings: BoardSettings) -> BoardApp:
+    """Make the board's application.
+
+    Raises:
+        ConfigError: a file of keys that cannot be read.
+    """
+    sessions = Sessions(None if settings.keys is None else KeyStore(settings.keys))
+    pages = Pages(sessions, playground=False)
+    index, cache = RunIndex(settings.runs), FileCache()
+    app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
+    RunsPage(pages, index, cache).add_to(app)
+    CasesPage(pages, index, cache).add_to(app)
+    RunPage(pages, index, cache, settings.flags).add_to(app)
+    add_login(app, pages, sessions)
+    _add_static(app)
+    _add_errors(app, pages)
+    return BoardApp(Guard(app, sessions), sessions)
+
+
+def _add_static(app: FastAPI) -> None:
+    known = {path.name: path for path in STATIC.rglob("*") if path.suffix in _TYPES}
+
+    @app.get("/static/{name}")
+    def static(request: Request, name: str) -> Response:
+        if name not in known:
+            raise HTTPException(404)
+        path = known[name]
+        return tagged(request, path.read_bytes(), _TYPES[path.suffix])
+
+    @app.get("/favicon.ico")
+    def icon() -> Response:
+        return RedirectResponse("/static/icon.svg")
+
+
+def _add_errors(app: FastAPI, pages: Pages) -> None:
+    def show(request: Request, status: int, facts: dict[str, str | None]) -> Response:
+        return pages.show(request, "error.html", {"error": facts}, status=status)
+
+    @app.exception_handler(CuecardError)
+    def user_error(request: Request, error: CuecardError) -> Response:
+        missing = error.what.startswith("there is no such")
+        return show(request, 404 if missing else 400, error.to_dict())
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> Response:
+        what = "there is no such page" if error.status_code == 404 else str(error.detail)
+        return show(request, error.status_code, CuecardError(what).to_dict())

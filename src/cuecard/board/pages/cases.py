@@ -1,0 +1,118 @@
+"""The rows that a run answered."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+
+from cuecard.board.records.cases import (
+    Case,
+    CaseFilter,
+    Show,
+    cached_cases,
+    labels_in,
+    paged,
+)
+from cuecard.board.records.index import FileCache, RunIndex
+from cuecard.board.view import Pages, drawn
+from cuecard.errors import DataError
+from cuecard.evaluation.charts.shares import bar
+
+Order = Literal["file", "unsure", "sure"]
+_SHOWN = 3  # probabilities of a row
+_TEXT = 2_000  # characters of an input
+
+
+@dataclass(frozen=True)
+class CasesPage:
+    """`/runs/NAME/rows`: the answers, filtered, a page at a time, and as CSV."""
+
+    pages: Pages
+    index: RunIndex
+    cache: FileCache
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the route."""
+
+        @app.get("/runs/{slug}/rows")
+        def rows(
+            request: Request,
+            slug: str,
+            show: Show = "all",
+            gold: str = "",
+            answer: str = "",
+            text: Annotated[str, Query(alias="q", max_length=500)] = "",
+            order: Order = "file",
+            page: Annotated[int, Query(ge=1)] = 1,
+            form: Annotated[str, Query(alias="format")] = "html",
+        ) -> Response:
+            place = self.index.find(slug)
+            cases = cached_cases(place, self.cache)
+            if cases is None:
+                raise DataError("there is no such file: this run has no answers to test rows")
+            wanted = CaseFilter(show, gold, answer, text)
+            kept = in_order([case for case in cases if wanted.keeps(case)], order)
+            if form == "csv":
+                return _as_csv(kept)
+            shown, page, pages = paged(kept, page)
+            golds, answers = labels_in(cases)
+            data = {
+                "slug": slug,
+                "name": place.name,
+                "rows": shown,
+                "count": len(kept),
+                "all": len(cases),
+                "right": sum(case.correct is True for case in kept),
+                "page": page,
+                "pages": pages,
+                "chosen": asdict(wanted) | {"order": order},
+                "golds": golds,
+                "answers": answers,
+            }
+            query = {"show": show, "gold": gold, "answer": answer, "q": text, "order": order}
+            bars = {case.number: _bars(case.probabilities) for case in shown}
+            more: dict[str, Any] = {"bars": bars, "query": query, "most": _TEXT}
+            return self.pages.show(request, "cases.html", data, **more)
+
+
+def in_order(cases: Sequence[Case], order: Order) -> Sequence[Case]:
+    """Cases as the file has them, or by how sure the answers are."""
+    if order == "file":
+        return cases
+    return sorted(
+        cases,
+        key=lambda case: 0.0 if case.probability is None else case.probability,
+        reverse=order == "sure",
+    )
+
+
+def _bars(probabilities: Mapping[str, float]) -> list[tuple[str, float, Any]]:
+    first = list(probabilities.items())[:_SHOWN]
+    return [(label, share, drawn(bar(share, f"{share:.3f}"))) for label, share in first]
+
+
+def _as_csv(cases: Sequence[Case]) -> Response:
+    """The cases as a file to keep; cells that a spreadsheet would run begin with an apostrophe."""
+    names = list(dict.fromkeys(name for case in cases for name in case.fields))
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([*names, "gold", "answer", "correct", "probability", "source", "row"])
+    for case in cases:
+        texts = [case.fields.get(name, "") for name in names]
+        cells = [*texts, case.gold, case.answer, case.correct, case.probability]
+        writer.writerow([_inert(cell) for cell in (*cells, case.source, case.row)])
+    return Response(
+        out.getvalue().encode("utf-8", "backslashreplace"),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="rows.csv"'},
+    )
+
+
+def _inert(cell: object) -> object:
+    risky = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{cell}" if risky else cell

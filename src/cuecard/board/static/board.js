@@ -1,0 +1,90 @@
+"use strict";
+
+// Light and dark -------------------------------------------------------------------------------
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+document.getElementById("theme")?.addEventListener("click", () => {
+  const theme = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = theme;
+  try { localStorage.setItem("cuecard-theme", theme); } catch { /* for this page alone */ }
+  drawCurves();
+});
+
+// Curves of a run ------------------------------------------------------------------------------
+let plots = [];
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+// An exponential mean, unbiased at its start.
+function smooth(values, keep) {
+  let total = 0, weight = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    total = keep * total + (1 - keep) * value;
+    weight = keep * weight + (1 - keep);
+    return total / weight;
+  });
+}
+
+// Curves that share an axis as uPlot takes them: steps, then each one's values.
+function joined(curves, keep) {
+  const steps = [...new Set(curves.flatMap((curve) => curve.steps))].sort((a, b) => a - b);
+  const columns = curves.map((curve) => {
+    const values = curve.key === "loss" ? smooth(curve.values, keep) : curve.values;
+    const at = new Map(curve.steps.map((step, place) => [step, values[place]]));
+    return steps.map((step) => at.get(step) ?? null);
+  });
+  return [steps, ...columns];
+}
+
+function plot(box, curves, keep) {
+  const palette = { loss: "--blue", validation_loss: "--orange", validation_accuracy: "--green" };
+  const axis = { stroke: colour("--ink"), grid: { stroke: colour("--faint"), width: 1 },
+                 ticks: { stroke: colour("--faint"), width: 1 } };
+  const options = {
+    width: box.clientWidth, height: 240,
+    cursor: { y: false, sync: { key: "run" } },
+    scales: { x: { time: false } },
+    axes: [{ ...axis }, { ...axis, size: 56 }],
+    series: [
+      { label: "step" },
+      ...curves.map((curve) => ({
+        label: curve.name, stroke: colour(palette[curve.key]), width: 2, spanGaps: true,
+        points: { show: curve.key !== "loss" && curve.steps.length < 60 },
+        value: (_, value) => (value === null ? "–" : value.toFixed(4)),
+      })),
+    ],
+  };
+  return new uPlot(options, joined(curves, keep), box);
+}
+
+function drawCurves() {
+  const box = document.getElementById("curves");
+  const data = document.getElementById("curves-data");
+  if (!box || !data || typeof uPlot === "undefined") return;
+  const curves = JSON.parse(data.dataset.curves);
+  const slider = document.getElementById("smoothing");
+  const keep = Number(slider.value);
+  document.getElementById("curve-tools").hidden = false;
+  for (const old of plots) old.destroy();
+  box.replaceChildren();
+  const panels = [
+    curves.filter((curve) => curve.key !== "validation_accuracy"),
+    curves.filter((curve) => curve.key === "validation_accuracy"),
+  ].filter((panel) => panel.length);
+  plots = panels.map((panel) => {
+    const inner = document.createElement("div");
+    box.append(inner);
+    return plot(inner, panel, keep);
+  });
+}
+
+document.getElementById("smoothing")?.addEventListener("input", drawCurves);
+addEventListener("resize", drawCurves);
+document.addEventListener("htmx:after:swap", drawCurves);
+drawCurves();

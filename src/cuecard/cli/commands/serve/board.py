@@ -1,0 +1,66 @@
+"""`cuecard board`: runs, cases and registries in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.recipe_flags import TRAIN
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, print_json
+from cuecard.errors import ConfigError
+
+
+def board(
+    runs: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUNS", help="The folder of the runs; it need not exist yet.  [runs]"
+        ),
+    ] = Path("runs"),
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A running server to try prompts on.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; any but loopback requires --keys."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one.")
+    ] = 8100,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="CUECARD_KEYS",
+            help="File of API keys (`cuecard keys add`); one that may use every model lets in.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show runs, their answers and registries in a browser; runs are watched live.
+
+    Example: cuecard board runs --registry prompts --server http://127.0.0.1:8000
+
+    Exit codes: 0 ended by SIGTERM or Ctrl-C, 2 bad input.
+    """
+    try:
+        from cuecard.board.server import serve_board
+        from cuecard.board.settings import BoardSettings
+    except ImportError as error:
+        raise ConfigError(
+            "the packages of the board are not installed",
+            got=error.name,
+            hint="pip install 'cuecard[board]'",
+        ) from error
+
+    def tell(url: str) -> None:
+        print_json({"url": url}) if as_json else typer.echo(url)
+
+    settings = BoardSettings(runs, registry, server, host, port, keys, TRAIN.names)
+    serve_board(settings, tell)

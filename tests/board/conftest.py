@@ -1,0 +1,45 @@
+"""Runs' folders, and a browser's requests to a board of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from cuecard.board.app import build_board
+from cuecard.board.settings import BoardSettings
+from cuecard.cli.recipe_flags import TRAIN
+from support.board_runs import answer, save_run
+
+MakeClient = Callable[..., TestClient]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with a finished run and one that was stopped."""
+    folder = tmp_path / "runs"
+    rows = [
+        answer("a good film", "positive", "positive", 0.95),
+        answer("a bad film", "negative", "negative", 0.55),
+        answer("a gob of drivel", "negative", "positive", 0.8),
+        answer("lovely", "positive", "negative", 0.65),
+    ]
+    save_run(folder / "reviews", rows, score=0.5)
+    save_run(folder / "cut", finished=False)
+    return folder
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> MakeClient:
+    """Makes a browser on a board; it asks for 127.0.0.1."""
+
+    def make(runs: Path, **settings: Any) -> TestClient:
+        registry = str(tmp_path / "prompts")
+        chosen = {"registry": registry, "flags": TRAIN.names, **settings}
+        board = build_board(BoardSettings(runs, **chosen))
+        return TestClient(board.app, base_url="http://127.0.0.1", raise_server_exceptions=True)
+
+    return make
