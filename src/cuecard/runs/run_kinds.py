@@ -125,6 +125,7 @@ COMPARE = RunKind(
     "comparison",
     "cuecard compare",
     "compare.yaml",
+    "compare.json",
     ("contests",),
     # What is there already is not run again, whatever else is asked for.
     _inside("recipe") | {"contest.contestants", "contest.rows", "contest.price"},
