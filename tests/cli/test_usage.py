@@ -81,7 +81,7 @@ def test_shells_get_their_script(cuecard: Call, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("cuecard tr", {"train", "transfer"}),
+        ("cuecard tr", {"track", "train", "transfer"}),
         ("cuecard export runs/a --fo", {"--form"}),
         ("cuecard export runs/a --form pe", {"peft", "peft-p-tuning", "peft-multitask"}),
         ("cuecard keys re", {"revoke"}),

@@ -97,6 +97,14 @@ class Asked(Generic[Model]):
         except ConfigError as error:
             raise named(error, {**self.names, **self.flags}) from error
 
+    def over(self, read: Model) -> Model:
+        """Settings that were read, with what was typed in place of theirs.
+
+        Raises:
+            ConfigError: a value that does not fit, with the flag that it was given by.
+        """
+        return self.settings(**read.model_dump(mode="json")) if self.values else read
+
 
 class Fields:
     """Options for the fields of a settings class.

@@ -88,6 +88,10 @@ COMMANDS = {
         "use.nearest",
         "Rank saved prompts by their similarity to one. No backbone is loaded.",
     ),
+    "track": (
+        "use.track",
+        "Send finished runs to a tracker: TensorBoard, MLflow, Weights & Biases or Trackio.",
+    ),
     "export": ("publish.export", "Export a prompt for another engine. No backbone is loaded."),
     "import": (
         "publish.import_prompt",

@@ -22,6 +22,7 @@ from cuecard.runs.recipe_file import read_yaml
 from cuecard.runs.recipe_method import AUTO, with_method
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.tasks.kinds import KINDS
+from cuecard.tracking import TRACKERS
 from cuecard.training.config import DEFAULT_BUDGET
 from cuecard.training.sweeps.space import parse_values
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
@@ -156,6 +157,7 @@ class _RecipeFields(Fields):
         return Given(_merged(_set(others), values), {**named, **flags}, file)
 
 
+REPORT_TO = Flag(metavar="NAMES", names=lambda _: TRACKERS)
 _FLAGS = {
     "data.path": Flag("DATA", names=lambda _: DATASETS, optional=True),
     "data.text_field": Flag(metavar="COLUMN"),
@@ -214,6 +216,7 @@ _FLAGS = {
     "training.calibrate": Flag(),
     "training.seed": Flag(),
     "compare": Flag(),
+    "report_to": REPORT_TO,
     "out": Flag(metavar="FOLDER"),
 }
 _SEEDS = {"seeds": Flag(), "keep": Flag()}

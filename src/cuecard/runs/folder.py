@@ -30,11 +30,12 @@ _NO_CHANGE = (": (not set) -> None", ": None -> (not set)")
 _STATE = (
     *("checkpoint.pt", "teachers/checkpoint.pt"),
     *("race/checkpoint.pt", "race/lora/checkpoint.pt"),
-    *("log.jsonl", "result.json", "report.json", "report.md"),
+    *("log.jsonl", "tracking.json", "result.json", "report.json", "report.md"),
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
     *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
     *("compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg"),
 )
+_FOLDERS = ("tensorboard",)
 
 
 class RunFolder(Generic[R]):
@@ -102,7 +103,7 @@ class RunFolder(Generic[R]):
             if overwrite:
                 for name in (*_STATE, self._kind.file):
                     (self.path / name).unlink(missing_ok=True)
-                for name in self._kind.folders:
+                for name in (*_FOLDERS, *self._kind.folders):
                     shutil.rmtree(self.path / name, ignore_errors=True)
             self._check_settings(recipe)
             fits(self.path)

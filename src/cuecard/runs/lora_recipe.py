@@ -14,6 +14,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe
 from cuecard.runs.recipe_method import complete_method, prompt_folder
 from cuecard.runs.run_kinds import LORA
+from cuecard.tracking import with_trackers
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.types import Backbone
@@ -67,6 +68,7 @@ class LoraOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_lora(
     plan: LoraRecipe,
     *,

@@ -20,6 +20,7 @@ from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import MULTITASK, RUN
 from cuecard.tasks import Task
+from cuecard.tracking import ReportTo, with_trackers
 from cuecard.training.config import TrainConfig
 from cuecard.training.multitask import DISTIL, multitask_setups, train_multitask
 from cuecard.training.multitask_trainer import TASKS, Multitask, Sampling
@@ -46,6 +47,7 @@ class MultitaskRecipe(RunRecipe):
         method: settings of `mpt`; a `prompt` to start from is a folder here.
         distil: lambda, the weight of the teachers; 0 for none.
         sampling: the tasks of a step: all, or stochastic: 2 to all of them, drawn anew.
+        report_to: trackers, as in a recipe.
         out: the run's folder.
     """
 
@@ -60,6 +62,7 @@ class MultitaskRecipe(RunRecipe):
     training: TrainConfig = TrainConfig()
     distil: float = Field(default=DISTIL, ge=0, allow_inf_nan=False)
     sampling: Sampling = "all"
+    report_to: ReportTo = ()
     out: str = "runs/multitask"
 
     @property
@@ -107,6 +110,7 @@ class MultitaskOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_multitask(
     plan: MultitaskRecipe,
     *,

@@ -31,6 +31,7 @@ from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import kind_named
 from cuecard.tasks.shots import check_shots, few_shot_task
 from cuecard.tasks.template import Template
+from cuecard.tracking import ReportTo, TrackerName, with_trackers
 from cuecard.training.config import (
     Keep,
     TrainConfig,
@@ -110,6 +111,7 @@ class Recipe(RunRecipe):
         description="How many solved rows the in-context prompts show. By default several numbers "
         "that suit the task; none of them for `[]`.",
     )
+    report_to: ReportTo = ()
     out: str | None = Field(
         default=None, description="The run's folder; by default runs/ and the data's name."
     )
@@ -345,6 +347,11 @@ class AroundRecipe(RunRecipe):
         return self.folder_of(self.recipe)
 
     @property
+    def report_to(self) -> tuple[TrackerName, ...]:
+        """The trackers that it reports to."""
+        return self.recipe.report_to
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         return self.recipe.paths
@@ -374,6 +381,7 @@ class Outcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_recipe(
     recipe: Recipe,
     *,

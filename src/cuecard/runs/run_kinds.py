@@ -36,6 +36,7 @@ class RunKind:
 _FREE = frozenset(
     {
         "out",
+        "report_to",
         "device",
         "compare",
         "demonstrations",
@@ -92,7 +93,7 @@ META_INIT = RunKind(
     "meta.yaml",
     "init.safetensors",
     ("checkpoint.pt", "init.safetensors"),
-    frozenset({"out", "device"}),
+    frozenset({"out", "report_to", "device"}),
 )
 MULTITASK = RunKind(
     "multitask run",

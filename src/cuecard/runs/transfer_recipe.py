@@ -19,6 +19,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe, Outcome, Recipe, what_else
 from cuecard.runs.run_kinds import RUN, TRANSFER
+from cuecard.tracking import with_trackers
 from cuecard.training.storage.log import Observer
 from cuecard.training.transfer.found import EVENT, USUAL, TransferFound
 from cuecard.training.transfer.settings import TransferConfig
@@ -101,6 +102,7 @@ class TransferOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_transfer(
     plan: TransferRecipe,
     *,

@@ -30,7 +30,7 @@ from cuecard.training.loop import stopped_in
 from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer, Sampling
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import SweepRunner
+from cuecard.training.sweeps.runner import SweepRunner, of_trials
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -139,6 +139,7 @@ def _train_teachers(
     settings = method.model_dump(exclude={"factors_lr"})
     own = PromptTuning.model_validate({**settings, "prompt": method.prompt})
     names = list(tasks)
+    told = of_trials(observer or (lambda event: None), TEACHERS)
 
     def tell(event: dict[str, Any]) -> None:
         if observer is None:
@@ -147,7 +148,7 @@ def _train_teachers(
             observer({"event": "teachers", "tasks": len(tasks), "together": event["together"]})
         elif event["event"] == "validation":
             task = names[event["trial"] % len(names)]
-            observer({**event, "event": "teacher_validation", "task": task})
+            told({**event, "event": "teacher_validation", "task": task})
 
     place = None if folder is None else folder / TEACHERS
     alone = SweepConfig(grid={"seed": (config.seed,)})

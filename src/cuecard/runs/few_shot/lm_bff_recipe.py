@@ -16,6 +16,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe
 from cuecard.runs.run_kinds import LM_BFF
 from cuecard.tasks import Task
+from cuecard.tracking import with_trackers
 from cuecard.training.few_shot.lm_bff import (
     DEFAULT_SETS,
     DemonstrationRun,
@@ -66,6 +67,7 @@ class DemonstrationOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_lm_bff(
     plan: DemonstrationRecipe,
     *,

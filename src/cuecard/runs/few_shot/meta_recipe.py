@@ -17,6 +17,7 @@ from cuecard.runs.multitask_recipe import SourceRecipe
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import META_INIT
+from cuecard.tracking import ReportTo, with_trackers
 from cuecard.training.few_shot.meta import FILE, MetaConfig, MetaTraining
 from cuecard.training.storage.log import Observer
 
@@ -28,6 +29,7 @@ class MetaRecipe(RunRecipe):
         tasks: the tasks by name.
         backbone, dtype, quantize, device: as in a recipe.
         meta: how it is learnt.
+        report_to: trackers, as in a recipe.
         out: the run's folder.
     """
 
@@ -39,6 +41,7 @@ class MetaRecipe(RunRecipe):
     quantize: Quantize = "none"
     device: str = "auto"
     meta: MetaConfig = MetaConfig()
+    report_to: ReportTo = ()
     out: str = "runs/meta-init"
 
     @property
@@ -85,6 +88,7 @@ class MetaOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_meta(
     plan: MetaRecipe,
     *,

@@ -17,6 +17,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe, Recipe
 from cuecard.runs.run_kinds import PET
 from cuecard.tasks import Task, read_records
+from cuecard.tracking import with_trackers
 from cuecard.training.few_shot.generations import GROWTH
 from cuecard.training.few_shot.pet import TEMPERATURE, PatternTraining, PetRun
 from cuecard.training.storage.log import Observer
@@ -108,6 +109,7 @@ class PetOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_pet(
     plan: PetRecipe,
     *,

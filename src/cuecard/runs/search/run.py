@@ -44,12 +44,15 @@ from cuecard.search.solver import EngineSolver, LLMSolver, Solver
 from cuecard.search.words.saved_words import candidates_of
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import KINDS
+from cuecard.tracking import with_trackers
+from cuecard.training.storage.log import RunLog
 from cuecard.types import Backbone, InputTokens
 
 JSON, MARKDOWN, WORDS = "search.json", "search.md", "prompt.txt"
 
 
 @with_progress_bar
+@with_trackers
 def run_search(
     plan: SearchRecipe,
     *,
@@ -72,8 +75,10 @@ def run_search(
     place = RunFolder.of(plan)
     made = _set_up(plan, progress, overwrite=overwrite)
     with place.claimed(plan, overwrite=overwrite) as folder:
+        # Written anew: what was answered before is told again, from the journal.
+        log = RunLog(folder, observer)
         try:
-            outcome = asyncio.run(_search(plan, made, folder, observer))
+            outcome = asyncio.run(_search(plan, made, folder, lambda event: log.write(**event)))
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped during the search; what was answered is in its journal",
@@ -84,7 +89,15 @@ def run_search(
             hint = error.hint or f"answers are kept; once it answers: {place.resume_command}"
             raise error.replaced(hint=hint) from error
         _write(outcome, folder)
+        log.write("kept", **_numbers(outcome))
     return outcome
+
+
+def _numbers(outcome: SearchOutcome) -> dict[str, Any]:
+    """What a search led to, as the last event of its log."""
+    found = outcome.found
+    tested = {} if outcome.test is None else {"test": outcome.test.score}
+    return {"round": found.rounds, "validation": found.validation(found.best), **tested}
 
 
 def plan_search(

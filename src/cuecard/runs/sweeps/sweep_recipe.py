@@ -12,6 +12,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe, Recipe, what_else
 from cuecard.runs.run_kinds import RUN, SWEEP
+from cuecard.tracking import with_trackers
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.space import Space, SweepConfig
 from cuecard.types import Backbone
@@ -69,6 +70,7 @@ class SweepOutcome:
 
 
 @with_progress_bar
+@with_trackers
 def run_sweep(
     plan: SweepRecipe,
     *,

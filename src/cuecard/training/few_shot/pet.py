@@ -35,7 +35,7 @@ from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import SweepRunner
+from cuecard.training.sweeps.runner import SweepRunner, of_trials
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.train import train_prompt
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -147,7 +147,7 @@ class PatternTraining:
             self._method,
             self._config,
             None if self._folder is None else self._folder / name,
-            self._observer or (lambda event: None),
+            of_trials(self._observer or (lambda event: None), name),
             unit="pattern",
             command=COMMAND,
             paired=True,

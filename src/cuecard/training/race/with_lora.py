@@ -129,7 +129,7 @@ class RaceWithLora:
         with held(folder), stoppable(self._stopped):
             chosen = self.prompts.choose(race, self._observer, folder)
             found = self._trial.run(
-                chosen, race and race / LORA_FOLDER, self._observer, self._stopped
+                chosen, race and race / LORA_FOLDER, self._observer_of_trial, self._stopped
             )
             return Raced(self._trained(chosen, found), found)
 
@@ -153,6 +153,12 @@ class RaceWithLora:
         before = after(self._trial.state.best)
         adapter = self._trial.adapter
         return train_adapter(setup, adapter, **kept, command="cuecard train", before=before)
+
+    @property
+    def _observer_of_trial(self) -> Observer | None:
+        """Says of LoRA's race that it is not the run's training itself."""
+        tell, part = self._observer, f"{FOLDER}/{LORA_FOLDER}"
+        return None if tell is None else lambda event: tell({**event, "run": part})
 
     def _stopped(self) -> Interrupted:
         return stopped_in("stopped during LoRA's race", self._folder, "cuecard train")

@@ -369,3 +369,18 @@ def _parts(runs: Mapping[str, Mapping[str, str]], sweep: SweepConfig) -> dict[st
     shared = key_of(sweep.model_dump(mode="json", exclude={"shard"}))
     shard = {} if sweep.shard is None else {SHARD: key_of(sweep.shard)}
     return {**parts_of_runs(runs), "sweep": shared, **shard}
+
+
+def of_trials(observer: Observer, folder: str) -> Observer:
+    """An observer of a sweep that is a part of a run: trials are told by their folders in it.
+
+    Args:
+        folder: the sweep's, in the run's.
+    """
+
+    def tell(event: dict[str, Any]) -> None:
+        number = event.get("trial")
+        known = {} if number is None else {"run": f"{folder}/{TRIALS}/{number:03d}"}
+        observer({**event, **known})
+
+    return tell

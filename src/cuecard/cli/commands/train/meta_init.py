@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cuecard.cli.fields import Asked, Fields
 from cuecard.cli.options import RESUME, Overwrite
-from cuecard.cli.recipe_flags import refuse
+from cuecard.cli.recipe_flags import REPORT_TO, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import ConfigError
+from cuecard.runs.few_shot.meta_recipe import MetaRecipe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 _LINES = 20  # of a whole run, at most about so many
 
 
+OWN = Fields(MetaRecipe, {"report_to": REPORT_TO})
+
+
 def meta_init(
+    own: Annotated[Asked[MetaRecipe], OWN],
     recipe: Annotated[
         Path | None,
         typer.Argument(
@@ -48,7 +54,7 @@ def meta_init(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import fetch_progress
-    from cuecard.runs.few_shot.meta_recipe import MetaRecipe, resume_meta, run_meta
+    from cuecard.runs.few_shot.meta_recipe import resume_meta, run_meta
 
     if recipe is None and resume_folder is None:
         raise ConfigError(
@@ -63,11 +69,11 @@ def meta_init(
     with fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
             given = {str(recipe): recipe, "--out": out, "--overwrite": overwrite}
-            refuse([flag for flag in given if given[flag]], "a run")
+            refuse([*own.flags.values(), *(flag for flag in given if given[flag])], "a run")
             outcome = resume_meta(resume_folder, observer=observer, progress=progress)
         else:
             assert recipe is not None
-            plan = MetaRecipe.read(recipe)
+            plan = own.over(MetaRecipe.read(recipe))
             plan = plan if out is None else plan.in_folder(Path(out))
             outcome = run_meta(plan, observer=observer, progress=progress, overwrite=overwrite)
     print_json(_summary(outcome)) if as_json else _print(outcome, out_console)

@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cuecard.cli.fields import Asked, Fields
 from cuecard.cli.options import RESUME, Overwrite
-from cuecard.cli.recipe_flags import refuse
+from cuecard.cli.recipe_flags import REPORT_TO, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say_line
 from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import ConfigError
+from cuecard.runs.multitask_recipe import MultitaskRecipe
 
 if TYPE_CHECKING:
     from cuecard.training.multitask_trainer import Multitask
 
 
+OWN = Fields(MultitaskRecipe, {"report_to": REPORT_TO})
+
+
 def multitask(
+    own: Annotated[Asked[MultitaskRecipe], OWN],
     recipe: Annotated[
         Path | None,
         typer.Argument(help="A YAML file with the tasks, see docs/methods.md.", show_default=False),
@@ -41,7 +47,7 @@ def multitask(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.multitask_recipe import MultitaskRecipe, resume_multitask, run_multitask
+    from cuecard.runs.multitask_recipe import resume_multitask, run_multitask
 
     if recipe is None and resume_folder is None:
         raise ConfigError(
@@ -51,14 +57,14 @@ def multitask(
         )
     if resume_folder is not None:
         given = {str(recipe): recipe, "--out": out, "--overwrite": overwrite}
-        refuse([flag for flag in given if given[flag]], "a run")
+        refuse([*own.flags.values(), *(flag for flag in given if given[flag])], "a run")
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         options: dict[str, Any] = {"observer": view, "progress": progress}
         if resume_folder is not None:
             outcome = resume_multitask(resume_folder, **options)
         else:
             assert recipe is not None
-            plan = MultitaskRecipe.read(recipe)
+            plan = own.over(MultitaskRecipe.read(recipe))
             changed = {} if out is None else {"out": out}
             plan = plan.model_copy(update=changed)
             outcome = run_multitask(plan, overwrite=overwrite, **options)
