@@ -112,6 +112,7 @@ class TaskBatches:
             self._held,
             setup.temperature,
             FluencyTerm.of(setup.config.fluency, draw),
+            setup.taught,
         )
 
     def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:

@@ -39,6 +39,7 @@ from cuecard.training.config import TrainConfig, check_no_budget
 from cuecard.training.objective.augmentation import check_augmentation
 from cuecard.training.objective.fluency import check_fluency
 from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
+from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.trainables.capabilities import check_reads
@@ -64,8 +65,10 @@ class TrainSetup:
         validations: how often it validates, and on what.
         activations: whether they are kept for the backward pass.
         soft: label probabilities to learn instead of the rows' own labels; None for none.
-        soft_hash: a digest of them.
+        soft_hash: a digest of them, or of whose tokens are learnt.
         temperature: at which they are learnt.
+        taught: a teacher's likeliest tokens to learn instead of the rows' targets, for training and
+            validation rows; None for none.
         unrun: training rows that a budget leaves no time to run; a pooled head counts their words.
     """
 
@@ -82,6 +85,7 @@ class TrainSetup:
     soft_hash: str | None = None
     temperature: float = 1.0
     unrun: tuple[Record, ...] = ()
+    taught: Taught | None = None
 
     @classmethod
     def of(
@@ -183,6 +187,25 @@ class TrainSetup:
         known = probabilities if temperature == 1 else [temperature, probabilities]
         return replace(self, soft=soft, soft_hash=key_of(known), temperature=temperature)
 
+    def with_taught(self, taught: Taught, teacher: str) -> TrainSetup:
+        """The same run, but learning a teacher's likeliest tokens.
+
+        Args:
+            taught: for every training and validation row.
+            teacher: a digest of what made them.
+
+        Raises:
+            ConfigError: the run's loss is not over tokens.
+        """
+        if self.loss != "tokens":
+            raise ConfigError(
+                "a teacher's tokens need the loss over tokens",
+                where="training.loss",
+                got=self.loss,
+                expected="tokens",
+            )
+        return replace(self, taught=taught, soft_hash=teacher)
+
     def starting_from(self, trainable: Trainable) -> TrainSetup:
         """The same run of a trainable that starts from other numbers."""
         changed = replace(self, trainable=trainable)
@@ -242,6 +265,7 @@ class TrainSetup:
             calibrated=self.config.calibrate,
             brief=self.validations.brief if brief is None else brief,
             on_rows=on_rows,
+            taught=self.taught if records is None else None,
         )
 
 

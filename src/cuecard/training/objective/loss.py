@@ -18,6 +18,7 @@ from cuecard.training.config import LossKind
 from cuecard.training.objective.fluency import FluencyTerm, FluentRows, fluency_losses
 from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample
+from cuecard.training.objective.top_tokens import Taught, divergence
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class PromptBatch:
     Attributes:
         soft: label probabilities to learn instead of the rows' own labels.
         temperature: what the scores are divided by where they learn those.
+        taught: a teacher's likeliest tokens to learn instead of the rows' targets.
         fluency: hidden words of the rows that it is to say as well; None for none.
         head: what answers instead of the LM head.
         teacher: what the loss also compares with.
@@ -105,6 +107,7 @@ class PromptBatch:
     held: HeldTo | None = None
     temperature: float = 1.0
     fluency: FluencyTerm | None = None
+    taught: Taught | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
@@ -120,9 +123,11 @@ def batch_loss(
     rows: Sequence[Encoded],
     injection: Injection,
     kind: Resolved,
+    taught: Taught | None = None,
 ) -> tuple[Tensor, int]:
     """The summed loss of a batch and the number of targets it sums over."""
-    (loss,) = batch_losses(backbone, [PromptBatch(spec, rows, injection, kind)])
+    part = PromptBatch(spec, rows, injection, kind, taught=taught)
+    (loss,) = batch_losses(backbone, [part])
     return loss, count_targets(kind, spec, rows)
 
 
@@ -130,7 +135,8 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     """The summed loss of each of several prompts' batches, in one forward pass.
 
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens), and
-    of not going on as another label (`LabelWords`). "labels": sum over rows of -log softmax over
+    of not going on as another label (`LabelWords`); with a teacher's tokens, of `divergence`
+    instead. "labels": sum over rows of -log softmax over
     the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
     one was drawn; with soft labels q, of T^2 KL(q || softmax at T) instead. "head":
     `TaskKind.head_loss`; prompts with a head make one pass together, those without another; what is
@@ -269,6 +275,8 @@ def _loss(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) 
     if part.loss == "masks":
         return part.spec.task_kind.mask_loss(part.spec, part.rows, reads.logits())
     if part.loss == "tokens":
+        if part.taught is not None:
+            return divergence(part.rows, part.taught, reads).sum()
         return reads.nll(batch.target_ids).sum() - _log_ends(part.rows, batch, reads)
     if part.loss == "pairs":
         anchors, positives = pooled(batch, reads.states()).chunk(2)

@@ -19,6 +19,7 @@ from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.predictions import calibrate
 from cuecard.training.config import Select
 from cuecard.training.objective.loss import batch_loss, count_targets
+from cuecard.training.objective.top_tokens import Taught
 from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot
 
 _ROWS = 32
@@ -30,8 +31,8 @@ class Validation:
 
     Attributes:
         loss: mean negative log-likelihood of the gold label among the labels, of the target's
-            tokens for text-to-text, or of the text that belongs to each among all for embedding; a
-            head's or masks' own loss.
+            tokens for text-to-text (or their divergence from a teacher's), or of the text that
+            belongs to each among all for embedding; a head's or masks' own loss.
         accuracy: share of right answers (of texts found first); None where answers are not one of
             a few.
         majority_share: the share of the answer given most often; None with `accuracy`.
@@ -64,12 +65,14 @@ def validate(
     calibrated: bool = False,
     brief: bool = False,
     on_rows: OnRows | None = None,
+    taught: Taught | None = None,
 ) -> Validation:
     """Score an injection, and the head beside it, on labelled rows.
 
     Args:
         brief: read each row's own label alone, which says how likely it is and not how likely the
             others are; then there are no answers.
+        taught: a teacher's tokens that a text's are compared with instead of the rows' own.
         calibrated: whether the answers are those with the prior taken off, as where the prompt is
             kept with it; the loss is without it in any case.
     """
@@ -78,7 +81,8 @@ def validate(
     if spec.mode == "pixels":
         return Validation(loss=_summed_loss(backbone, spec, records, injection, slot, "masks"))
     if spec.mode == "text" or brief:
-        return Validation(loss=_summed_loss(backbone, spec, records, injection, slot, "tokens"))
+        loss = _summed_loss(backbone, spec, records, injection, slot, "tokens", taught)
+        return Validation(loss=loss)
     if spec.mode == "vector":
         return _of_pairs(backbone, spec, records, injection, slot)
     predictions = predict(
@@ -161,6 +165,7 @@ def _summed_loss(
     injection: Injection,
     slot: Slot,
     kind: Literal["tokens", "masks"],
+    taught: Taught | None = None,
 ) -> float:
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
     batches = ordered_batches(row_lengths(rows), _ROWS)
@@ -168,6 +173,6 @@ def _summed_loss(
     with torch.inference_mode(), sharing_front(backbone, rows, injection, batches):
         for batch in batches:
             chosen = [rows[index] for index in batch]
-            loss, targets = batch_loss(backbone, spec, chosen, injection, kind)
+            loss, targets = batch_loss(backbone, spec, chosen, injection, kind, taught)
             total, count = total + float(loss), count + targets
     return total / count
