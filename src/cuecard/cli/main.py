@@ -52,6 +52,10 @@ COMMANDS = {
         "train.transfer",
         "Train a prompt from the saved prompt that helps a new task most, or from none of them.",
     ),
+    "compile": (
+        "train.compile_text",
+        "Compile a long text in front of every request into a short prompt that answers alike.",
+    ),
     "meta-init": (
         "train.meta_init",
         "Learn from many tasks where the prompts of new ones start (Reptile, first-order MAML).",

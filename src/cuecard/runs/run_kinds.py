@@ -95,6 +95,15 @@ META_INIT = RunKind(
     ("checkpoint.pt", "init.safetensors"),
     frozenset({"out", "report_to", "device"}),
 )
+COMPILE = RunKind(
+    "compilation",
+    "cuecard compile",
+    "compile.yaml",
+    "report.json",
+    ("teacher.jsonl", "lengths", "prompt"),
+    frozenset({"out", "device", "training.activations", "training.checkpoint_every"}),
+    folders=("lengths", "prompt"),
+)
 MULTITASK = RunKind(
     "multitask run",
     "cuecard multitask",
@@ -176,6 +185,7 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, MULTITASK, TRANSFER, VTAB, COMPARE, SEARCH),
+    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, COMPILE, MULTITASK, TRANSFER, VTAB, COMPARE),
+    SEARCH,
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

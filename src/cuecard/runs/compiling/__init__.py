@@ -1,0 +1,1 @@
+"""Runs that compile a text into a prompt."""

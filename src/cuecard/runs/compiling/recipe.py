@@ -1,0 +1,119 @@
+"""A compilation in one piece: a text, inputs, what is asked, a backbone and a training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, field_validator
+
+from cuecard.backbones.quantization.forms import Precision, Quantize
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.run_kinds import COMPILE
+from cuecard.training.compiling.settings import CompileConfig
+from cuecard.training.config import TrainConfig, check_no_budget
+
+
+class CompileRecipe(RunRecipe):
+    """Everything that a compilation depends on."""
+
+    KIND = COMPILE
+    TEMPLATE: ClassVar[str] = "{prompt}\n\n{text}"
+
+    text: str = Field(description="The text that stands in front of every request: a file.")
+    inputs: str | None = Field(
+        default=None,
+        description="Inputs to learn from, without labels: a text file with one per line, or a "
+        "file with the template's columns.",
+    )
+    eval: str | None = Field(
+        default=None,
+        description="Labelled rows: the full text and the prompts are scored on them, and the "
+        "difference gets a paired interval.",
+    )
+    text_field: str | None = Field(
+        default=None, description="Column of {text}; by default the column text."
+    )
+    label_field: str | None = Field(
+        default=None, description="Column of the target of --eval's rows.  [label]"
+    )
+    limit: int | None = Field(default=None, ge=1, description="Use at most this many inputs.")
+    template: str | None = Field(
+        default=None,
+        description=r"A request as the model reads it; {prompt} is where the text stands. By "
+        r"default '{prompt}\n\n{text}', with '\nAnswer:' or '\nLabel:' after it where there is no "
+        "chat.",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(),
+        description="The labels of a classification, separated by commas: their probabilities are "
+        "learnt. By default the text's answers are.",
+    )
+    chat: bool = Field(default=False, description="Put the template into the chat format.")
+    system: str | None = Field(default=None, description="The chat's system message.")
+    max_length: int = Field(
+        default=512, gt=0, description="The most input tokens, the text not counted in."
+    )
+    max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
+    backbone: str = Field(
+        default="smollm2-135m-instruct",
+        description="The frozen model: a catalogue name, a local folder or a hub id.",
+    )
+    dtype: Precision = Field(default="auto", description="Floating-point type to compute in.")
+    quantize: Quantize = Field(
+        default="none", description="How the weights of the backbone's linear layers are stored."
+    )
+    adapter: str | None = Field(
+        default=None,
+        description="A LoRA adapter's folder in PEFT's format, merged into the backbone.",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    compiling: CompileConfig = CompileConfig()
+    training: TrainConfig = TrainConfig()
+    out: str | None = Field(
+        default=None, description="The run's folder; by default runs/ and the text's name."
+    )
+
+    @field_validator("training")
+    @classmethod
+    def _check_training(cls, training: TrainConfig) -> TrainConfig:
+        """
+        Raises:
+            ConfigError: a budget, which only races have.
+        """
+        check_no_budget(training)
+        return training
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        if self.out:
+            return Path(self.out)
+        return Path("runs") / f"{Path(self.text).stem.replace(' ', '-')}-compile"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        named = (self.text, self.inputs, self.eval, self.backbone, self.adapter)
+        return tuple(path for path in named if path is not None)
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"out": str(folder)})
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The task's settings."""
+        template = self.template or self.TEMPLATE
+        if self.template is None and not self.chat:
+            template += "\nLabel:" if self.labels else "\nAnswer:"
+        return {
+            "kind": "classification" if self.labels else "text-to-text",
+            "template": template,
+            "labels": self.labels,
+            "chat": self.chat,
+            "system": self.system,
+            "max_length": self.max_length,
+            "max_new_tokens": self.max_new_tokens,
+            **({} if self.label_field is None else {"target_field": self.label_field}),
+        }

@@ -1,0 +1,200 @@
+"""Run a compilation, and leave its report in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.catalogue import Progress
+from cuecard.errors import ConfigError
+from cuecard.names import data_source, load_backbone
+from cuecard.progress_bar import with_progress_bar
+from cuecard.runs.compiling.recipe import CompileRecipe
+from cuecard.runs.compiling.report import report_of, write_report
+from cuecard.runs.folder import RunFolder
+from cuecard.tasks import TaskSpec, read_records
+from cuecard.tasks.readers.plain_lines import is_plain, read_lines
+from cuecard.tasks.readers.text_files import read_text
+from cuecard.training.compiling.compiler import TextCompiler
+from cuecard.training.compiling.full_text import FullText, with_place
+from cuecard.training.setup import key_of
+from cuecard.training.storage.log import Observer
+from cuecard.types import Backbone, Record
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class CompileOutcome:
+    """What a recipe led to.
+
+    Attributes:
+        spec: what is asked of the prompt.
+        folder: the run's.
+        report: what `report.json` says.
+    """
+
+    spec: TaskSpec
+    folder: Path
+    report: Mapping[str, Any]
+
+
+@with_progress_bar
+def run_compile(
+    recipe: CompileRecipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> CompileOutcome:
+    """Compile as the recipe says; the run's folder holds everything.
+
+    A run of the same recipe in the folder is resumed; of a finished one the report is read.
+
+    Args:
+        overwrite: start again where the folder holds another run.
+
+    Raises:
+        CuecardError: see `FullText.of` and `TextCompiler`; files that cannot be read.
+    """
+    place = RunFolder.of(recipe)
+    place.check(recipe, overwrite=overwrite)
+    compiler, spec, key = _compiler(recipe, observer, progress)
+    with place.claimed(recipe, overwrite=overwrite, fits=compiler.fits) as folder:
+        report = _finished(folder, key)
+        if report is None:
+            report = {**report_of(compiler.run(), recipe), "key": key}
+            write_report(report, folder, title=Path(recipe.text).name)
+        return CompileOutcome(spec, folder, report)
+
+
+def plan_compile(
+    recipe: CompileRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """What a compilation would take, without asking or training anything.
+
+    Raises:
+        CuecardError: whatever `run_compile` would refuse before its first answer.
+    """
+    RunFolder.of(recipe).check(recipe, overwrite=overwrite)
+    compiler, _, _ = _compiler(recipe, None, progress)
+    return {"folder": str(recipe.folder), **compiler.plan()}
+
+
+def resume_compile(
+    folder: str | Path, *, observer: Observer | None, progress: Progress | None
+) -> CompileOutcome:
+    """Resume the run in a folder.
+
+    Raises:
+        TrainingError: there is no such run.
+    """
+    recipe = RunFolder(Path(folder), CompileRecipe).to_resume()
+    return run_compile(recipe, observer=observer, progress=progress)
+
+
+def _compiler(
+    recipe: CompileRecipe, observer: Observer | None, progress: Progress | None
+) -> tuple[TextCompiler, TaskSpec, str]:
+    """Everything read and checked; and a digest of what the run depends on."""
+    spec = with_place(TaskSpec.parse(recipe.asked))
+    content = read_text(Path(recipe.text))
+    inputs = _inputs(recipe, spec, progress)
+    labelled = _labelled(recipe, spec, progress)
+    backbone = _backbone(recipe, progress)
+    text = FullText.of(backbone, spec, content)
+    compiler = TextCompiler(
+        text,
+        inputs,
+        recipe.compiling,
+        recipe.training,
+        labelled=labelled,
+        folder=recipe.folder,
+        observer=observer,
+    )
+    rows = [[dict(record.texts), spec.target_text(record)] for record in labelled]
+    return compiler, text.spec, key_of([compiler.key, rows])
+
+
+def _backbone(recipe: CompileRecipe, progress: Progress | None) -> Backbone:
+    return load_backbone(
+        recipe.backbone,
+        dtype=recipe.dtype,
+        device=recipe.device,
+        quantize=recipe.quantize,
+        adapter=recipe.adapter,
+        progress=progress,
+    )
+
+
+def _inputs(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) -> list[Record]:
+    """The inputs, without labels.
+
+    Raises:
+        ConfigError: lines for a template with several fields, or no inputs at all.
+        DataError: they cannot be used.
+    """
+    if recipe.inputs is None:
+        raise ConfigError("there is nothing to ask", where="inputs", expected="a file of inputs")
+    source, fields = data_source(recipe.inputs, progress), spec.record_fields
+    if is_plain(Path(source)):
+        if len(fields) != 1:
+            raise ConfigError(
+                "lines of text are one field, and the template has several",
+                where="inputs",
+                got=", ".join(fields),
+                expected="a file with these columns, such as .csv or .jsonl",
+            )
+        return read_lines(source, fields[0], limit=recipe.limit)
+    return read_records(
+        source,
+        fields=fields,
+        target_field=None,
+        limit=recipe.limit,
+        columns=_columns(recipe, spec),
+        readers=spec.readers(None, _columns(recipe, spec)),
+    )
+
+
+def _labelled(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) -> list[Record]:
+    if recipe.eval is None:
+        return []
+    columns = _columns(recipe, spec)
+    return read_records(
+        data_source(recipe.eval, progress),
+        fields=spec.record_fields,
+        target_field=spec.target_field,
+        columns=columns,
+        readers=spec.readers(spec.target_field, columns),
+    )
+
+
+def _columns(recipe: CompileRecipe, spec: TaskSpec) -> dict[str, str]:
+    """Which column {text} is read from.
+
+    Raises:
+        ConfigError: a column for a template without it.
+    """
+    if recipe.text_field is None:
+        return {}
+    if "text" not in spec.field_names:
+        raise ConfigError(
+            "a text column is given, but the template has no {text}",
+            where="text_field",
+            got=recipe.text_field,
+            expected=f"no text_field: the template reads {', '.join(spec.field_names)}",
+        )
+    return {"text": recipe.text_field}
+
+
+def _finished(folder: Path, key: str) -> dict[str, Any] | None:
+    """The report of the finished run in a folder; None where it is not this one's."""
+    try:
+        found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = found.get("key") == key and (folder / "prompt" / "prompt.json").is_file()
+    return found if whole else None

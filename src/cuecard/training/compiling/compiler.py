@@ -1,0 +1,341 @@
+"""Compile a text into prompts of several lengths: teacher, students, and how nearly they agree.
+
+Context distillation with keys and values: Eyuboglu et al., "Cartridges" (2025, arXiv:2506.06266).
+The text runs once. Its keys and values answer every input once, and those answers' likeliest tokens
+are what each prompt learns in every epoch; the text itself is never run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import ConfigError, Interrupted
+from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.folder_lock import held
+from cuecard.interrupts import may_cut, stoppable
+from cuecard.tasks import Task, content_hash
+from cuecard.training.compiling.fidelity import Fidelity, fidelity_of, token_agreement
+from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.prompts import CompiledSettings
+from cuecard.training.compiling.settings import CompileConfig
+from cuecard.training.compiling.starts import injection_of_start, start_of
+from cuecard.training.compiling.teacher import TextTeacher, task_of
+from cuecard.training.config import TrainConfig
+from cuecard.training.loop import stopped_in
+from cuecard.training.objective.top_tokens import Taught
+from cuecard.training.run import Run, finish_run
+from cuecard.training.setup import TrainSetup, key_of
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.train import train_alone
+from cuecard.training.trainables.trainable import TrainablePrompt
+from cuecard.types import Injection, Prediction, Record
+
+COMMAND = "cuecard compile"
+LENGTHS = "lengths"
+"""Where the runs of each length go, in the run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One way to stand for the text.
+
+    Attributes:
+        name: what tables call it.
+        length: positions.
+        fidelity: on the held-out inputs.
+        score: on the labelled rows; None where there are none.
+    """
+
+    name: str
+    length: int
+    fidelity: Fidelity
+    score: Evaluation | None
+
+
+@dataclass(frozen=True)
+class CompiledLength:
+    """A text compiled into so many positions.
+
+    Attributes:
+        run: the training.
+        agreement: with the full text on validation inputs, by which lengths are chosen.
+        rows: the prompt, what it started from, and the text cut to as many tokens.
+    """
+
+    run: Run
+    agreement: float
+    rows: tuple[Compared, ...]
+
+    @property
+    def length(self) -> int:
+        """Positions."""
+        return self.run.prompt.injection().length
+
+
+@dataclass(frozen=True)
+class CompileRun:
+    """What came of it.
+
+    Attributes:
+        text: the text.
+        task: the inputs with the full text's answers.
+        left_out: inputs that the full text answers with nothing, and copies.
+        full: the full text itself, and nothing in its place.
+        lengths: in ascending order.
+        kept: the one whose prompt is kept.
+        passed: whether that one is within the tolerance; None without one.
+        prompt: the prompt that is kept.
+        evaluated: how many labelled rows were scored.
+    """
+
+    text: FullText
+    task: Task
+    left_out: int
+    full: tuple[Compared, ...]
+    lengths: tuple[CompiledLength, ...]
+    kept: CompiledLength
+    passed: bool | None
+    prompt: Prompt
+    evaluated: int
+
+
+class TextCompiler:
+    """Compile a text; what can be refused before its answers are known is refused here.
+
+    Args:
+        text: the text on its backbone.
+        inputs: what is asked of it, without labels.
+        settings: into what.
+        config: how each length is trained.
+        labelled: rows with targets of their own, to score with; none by default.
+        folder: the run's; None keeps nothing. The same compilation in the folder is resumed.
+        observer: called with every event.
+
+    Raises:
+        ConfigError: a text that is shorter than a length, or inputs that do not fit after it.
+    """
+
+    def __init__(
+        self,
+        text: FullText,
+        inputs: Sequence[Record],
+        settings: CompileConfig | None = None,
+        config: TrainConfig | None = None,
+        *,
+        labelled: Sequence[Record] = (),
+        folder: str | Path | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._text, self._inputs, self._labelled = text, inputs, labelled
+        self._settings = settings or CompileConfig()
+        loss = "labels" if text.spec.mode == "labels" else "tokens"
+        changes = {"loss": loss, "calibrate": False}
+        self._config = (config or TrainConfig()).model_copy(update=changes)
+        self._folder = None if folder is None else Path(folder)
+        self._observer = observer
+        check_lengths(text, self._settings.into)
+        text.check_rows([*inputs, *labelled])
+        self._teacher = TextTeacher(text, inputs, self._folder)
+
+    @property
+    def key(self) -> str:
+        """A digest of the text, the inputs, the backbone and the settings."""
+        settings = [each.model_dump(mode="json") for each in (self._settings, self._config)]
+        return key_of([self._teacher.key, settings])
+
+    def plan(self) -> dict[str, Any]:
+        """What it would take: tokens, positions, answers, steps and bytes."""
+        text, config = self._text, self._config
+        return {
+            "text_tokens": text.length,
+            "text_kv_bytes": text.length * text.position_bytes,
+            "slot": text.slot,
+            "inputs": len(self._inputs),
+            "answer_tokens": len(self._inputs) * text.spec.max_new_tokens
+            if text.spec.mode == "text"
+            else 0,
+            "lengths": [
+                {
+                    "length": length,
+                    "kv_bytes": length * text.position_bytes,
+                    "steps": config.steps,
+                    "rows": config.steps * config.batch_rows * config.accumulation,
+                }
+                for length in self._settings.into
+            ],
+        }
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the answers of another text, or to other inputs.
+        """
+        self._teacher.fits(folder)
+
+    def run(self) -> CompileRun:
+        """Ask, train and compare.
+
+        Raises:
+            DataError: too few inputs with an answer.
+            TrainingError: a prompt diverged, or the folder belongs to something else.
+            FrozenError: the backbone changed.
+            Interrupted: Ctrl-C; what was done is kept.
+        """
+        with held(self._folder), stoppable(self._stopped):
+            return self._run()
+
+    def _stopped(self) -> Interrupted:
+        return stopped_in("stopped before the end of the compilation", self._folder, COMMAND)
+
+    def _run(self) -> CompileRun:
+        text = self._text
+        answers = self._teacher.answers(RunLog(None, self._observer))
+        task = task_of(text, self._inputs, answers)
+        taught = self._teacher.taught(task, self._settings.top)
+        soft = self._soft_labels(task, answers)
+        setups = {}
+        for length in self._settings.into:
+            start = start_of(text, length, self._settings)
+            setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
+            if soft is None:
+                setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
+            else:
+                setup = setup.with_soft_labels(soft)
+            setups[length] = start, setup
+        runs = [self._train(length, *given) for length, given in setups.items()]
+        with may_cut():
+            lengths = tuple(
+                self._compared(setups[length][0], run, task, taught)
+                for length, run in zip(setups, runs, strict=True)
+            )
+            full = self._ends(task, taught)
+        kept, passed = self._choose(lengths)
+        seen = sum(len(part) for part in (task.train, task.validation, task.test))
+        prompt = _told(kept, text)
+        if self._folder is not None:
+            prompt.save(self._folder / "prompt", overwrite=True)
+        return CompileRun(
+            text,
+            task,
+            len(self._inputs) - seen,
+            full,
+            lengths,
+            kept,
+            passed,
+            prompt,
+            len(self._labelled),
+        )
+
+    def _soft_labels(self, task: Task, answers: Sequence[Prediction]) -> list[list[float]] | None:
+        """The full text's probabilities of the labels for each training row; None for texts."""
+        if task.spec.mode != "labels":
+            return None
+        pairs = zip(self._inputs, answers, strict=True)
+        known = {_key(record): found.probabilities for record, found in pairs}
+        return [[known[_key(row)][label] for label in task.spec.labels] for row in task.train]
+
+    def _train(self, length: int, start: CompiledSettings, setup: TrainSetup) -> Run:
+        """Train one length, from its checkpoint if there is one."""
+        if self._observer is not None:
+            self._observer({"event": "length", "length": length, "text": self._text.length})
+        folder = None if self._folder is None else self._folder / LENGTHS / str(length)
+        try:
+            return train_alone(
+                setup, lambda done: finish_run(done, start), COMMAND, folder, self._observer
+            )
+        except Interrupted as stop:  # of a part, whose folder is not the one to resume
+            raise stopped_in(f"{length} positions: {stop.what}", self._folder, COMMAND) from stop
+
+    def _compared(
+        self, start: CompiledSettings, run: Run, task: Task, taught: Taught
+    ) -> CompiledLength:
+        """The prompt beside what it started from and beside the text cut to as many tokens."""
+        text, injection = self._text, run.prompt.injection()
+        length = injection.length
+        agreement = token_agreement(text, task.validation, injection, taught)
+        answers = None if run.test is None else run.test.predictions
+        ways: dict[str, Injection] = {}
+        if start.start == "matched":  # else it is the text's first tokens
+            ways["its start, untrained"] = injection_of_start(start, text)
+        ways["first tokens"] = text.first(length)
+        ways["last tokens"] = text.last(length)
+        own = fidelity_of(text, task.test, injection, taught, answers)
+        rows = [Compared("compiled", length, own, self._scored(injection))]
+        for name, way in ways.items():
+            found = fidelity_of(text, task.test, way, taught)
+            rows.append(Compared(name, length, found, self._scored(way)))
+        return CompiledLength(run, agreement, tuple(rows))
+
+    def _ends(self, task: Task, taught: Taught) -> tuple[Compared, ...]:
+        """The whole text, and none of it."""
+        text = self._text
+        ways: Mapping[str, Injection | None] = {"full text": text.injection, "no text": None}
+        return tuple(
+            Compared(
+                name,
+                0 if way is None else way.length,
+                fidelity_of(text, task.test, way, taught),
+                self._scored(way),
+            )
+            for name, way in ways.items()
+        )
+
+    def _scored(self, injection: Injection | None) -> Evaluation | None:
+        """On the labelled rows, if there are some."""
+        if not self._labelled:
+            return None
+        text = self._text
+        return evaluate(
+            text.backbone,
+            text.spec,
+            self._labelled,
+            injection,
+            slot=text.slot,
+            seed=self._config.seed,
+        )
+
+    def _choose(self, lengths: Sequence[CompiledLength]) -> tuple[CompiledLength, bool | None]:
+        """The shortest within the tolerance, else the one that agrees most."""
+        tolerance = self._settings.tolerance
+        if tolerance is None:
+            return lengths[-1], None
+        within = [one for one in lengths if one.agreement >= 1 - tolerance]
+        if within:
+            return within[0], True
+        return max(lengths, key=lambda one: one.agreement), False
+
+
+def check_lengths(text: FullText, into: Sequence[int]) -> None:
+    """
+    Raises:
+        ConfigError: a text that is shorter than what it is to become.
+    """
+    if max(into) > text.length:
+        raise ConfigError(
+            "the text is shorter than the prompt that it is to become",
+            where="into",
+            got=f"{max(into)} positions for a text of {text.length} tokens",
+            expected=f"at most {text.length}",
+        )
+
+
+def _key(record: Record) -> str:
+    """What two copies of an input have in common, whatever their targets."""
+    return content_hash(Record(record.fields, ""))
+
+
+def _told(kept: CompiledLength, text: FullText) -> Prompt:
+    """The kept prompt, with what it is worth beside the text among its metrics."""
+    prompt, found = kept.run.prompt, kept.rows[0].fidelity
+    told = {
+        "rows": found.rows,
+        "agreement": found.agreement,
+        "same": found.same,
+        "kl": found.kl,
+        "text_tokens": text.length,
+    }
+    return prompt.with_metrics({**prompt.manifest.metrics, "fidelity": told})

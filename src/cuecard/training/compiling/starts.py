@@ -1,0 +1,42 @@
+"""Where the training of a compiled prompt starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import torch
+from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.prompts import CompiledPrefix, CompiledSettings, CompiledVectors
+from cuecard.training.compiling.settings import CompileConfig
+from cuecard.types import InputTokens, PrefixKV
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def start_of(text: FullText, length: int, config: CompileConfig) -> CompiledSettings:
+    """The settings of a prompt of so many positions, with the numbers that it starts from."""
+    made = CompiledPrefix if config.injection == "prefix-kv" else CompiledVectors
+    return made(
+        prompt=_numbers(text, length, config),
+        slot="infix" if text.late else "prefix",
+        source=text.digest,
+        source_tokens=text.length,
+        start=config.start,
+    )
+
+
+def injection_of_start(settings: CompiledSettings, text: FullText) -> InputTokens | PrefixKV:
+    """What a prompt is before it is trained."""
+    assert settings.prompt is not None
+    if isinstance(settings, CompiledVectors):
+        return InputTokens(settings.prompt)
+    layers, _, heads, _, _ = text.keys_values.shape
+    return PrefixKV.of_matrix(settings.prompt, layers, heads, late=text.late)
+
+
+def _numbers(text: FullText, length: int, config: CompileConfig) -> Tensor:
+    if config.injection == "input-tokens":
+        ids = torch.tensor(text.ids[:length], device=text.backbone.embeddings.device)
+        return text.backbone.embeddings[ids].float().cpu()
+    return text.first(length).matrix.cpu()

@@ -1,0 +1,169 @@
+"""What the backbone answers with the whole text in front: once for every input, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import DataError, TrainingError
+from cuecard.evaluation.predict import predict
+from cuecard.interrupts import may_cut
+from cuecard.plain_files import write_text
+from cuecard.tasks import Task, ordered_batches
+from cuecard.tasks.encoding.batching import row_lengths
+from cuecard.training.compiling.full_text import FullText
+from cuecard.training.objective.top_tokens import Taught, TopTokens, top_tokens
+from cuecard.training.setup import key_of
+from cuecard.training.storage.log import RunLog
+from cuecard.types import Encoded, Prediction, Record
+
+FILE = "teacher.jsonl"
+"""The answers, in the run's folder: a line that says whose they are, then one for each input."""
+
+_AT_ONCE = 64  # inputs between two writes of the file
+_ROWS = 8  # whose answers' tokens are read together
+
+
+@dataclass(frozen=True)
+class TextTeacher:
+    """The whole text's answers to inputs.
+
+    Args:
+        text: the text.
+        inputs: what is asked.
+        folder: where the answers are kept; None keeps none.
+    """
+
+    text: FullText
+    inputs: Sequence[Record]
+    folder: Path | None = None
+
+    @property
+    def key(self) -> str:
+        """A digest of all that the answers depend on."""
+        text, backbone = self.text, self.text.backbone
+        return key_of(
+            [
+                text.digest,
+                text.slot,
+                text.spec.model_dump(mode="json"),
+                asdict(backbone.fingerprint),
+                str(backbone.dtype),
+                [dict(record.texts) for record in self.inputs],
+            ]
+        )
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the answers of another text, or to other inputs.
+        """
+        found = _lines(folder / FILE)
+        if found and found[0].get("key") != self.key:
+            raise TrainingError(
+                "the folder holds the answers of another run",
+                where=str(folder / FILE),
+                got="another text, other inputs or another backbone",
+                expected="a folder of its own, or --overwrite",
+            )
+
+    def answers(self, log: RunLog) -> list[Prediction]:
+        """The answer to each input; what a folder has of them is not asked again.
+
+        Raises:
+            Stop: Ctrl-C; the answers so far are kept.
+        """
+        known = self._load()
+        count = log.count("answering with the full text", len(self.inputs))
+        if count is not None and known:
+            count(len(known))
+        while len(known) < len(self.inputs):
+            some = self.inputs[len(known) : len(known) + _AT_ONCE]
+            with may_cut():
+                known += predict(
+                    self.text.backbone,
+                    self.text.spec,
+                    [replace(record, target=None) for record in some],
+                    self.text.injection,
+                    slot=self.text.slot,
+                    on_rows=count,
+                )
+            self._save(known)
+        return [replace(found, index=index) for index, found in enumerate(known)]
+
+    def taught(self, task: Task, top: int) -> Taught:
+        """The text's likeliest tokens for the rows of every split; nothing where labels answer.
+
+        Raises:
+            Stop: Ctrl-C.
+        """
+        text = self.text
+        if text.spec.mode == "labels":
+            return {}
+        records = (*task.train, *task.validation, *task.test)
+        every = text.spec.encode_rows(records, text.backbone.tokenizer, text.slot)
+        rows = [*dict.fromkeys(every)]
+        found: dict[Encoded, TopTokens] = {}
+        for batch in ordered_batches(row_lengths(rows), _ROWS):
+            some = [rows[index] for index in batch]
+            with may_cut():
+                tokens = top_tokens(text.backbone, some, text.injection, top)
+            found.update(zip(some, tokens, strict=True))
+        return found
+
+    def _load(self) -> list[Prediction]:
+        if self.folder is None:
+            return []
+        lines = _lines(self.folder / FILE)
+        if not lines or lines[0].get("key") != self.key:
+            return []
+        return [
+            Prediction(index, line["answer"], line["scores"], line["probabilities"])
+            for index, line in enumerate(lines[1:])
+        ]
+
+    def _save(self, answers: Sequence[Prediction]) -> None:
+        if self.folder is None:
+            return
+        lines: list[dict[str, Any]] = [{"key": self.key}]
+        for record, found in zip(self.inputs, answers, strict=False):
+            said = {"answer": found.answer, "scores": found.scores}
+            lines.append(
+                {"fields": record.texts, **said, "probabilities": dict(found.probabilities)}
+            )
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_text(text, self.folder / FILE)
+
+
+def task_of(text: FullText, inputs: Sequence[Record], answers: Sequence[Prediction]) -> Task:
+    """Inputs with the teacher's answers as their targets, split by their content.
+
+    Inputs that it answers with nothing are left out.
+
+    Raises:
+        DataError: too few are left.
+    """
+    rows = [
+        replace(record, target=found.answer)
+        for record, found in zip(inputs, answers, strict=True)
+        if found.answer
+    ]
+    if len(rows) < 2:
+        raise DataError(
+            "there are too few inputs that the full text answers",
+            where="inputs",
+            got=f"{len(inputs)} inputs, of which {len(rows)} have an answer",
+            expected="some ten or more; hundreds are better",
+        )
+    return Task.from_records(text.spec, rows)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """A file of JSON lines; nothing where it is missing or damaged."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return []

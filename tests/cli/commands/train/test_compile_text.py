@@ -1,0 +1,92 @@
+"""`cuecard compile` as a user types it, on a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cuecard.artifacts import Prompt
+from support.command_line import Call
+
+TEXT = "it is good and not bad : good for one , bad for none . the lazy dog jumps over it .\n"
+
+
+@pytest.fixture
+def words(data: Path, backbone: Path, tmp_path: Path) -> list[object]:
+    text = tmp_path / "handbook.md"
+    text.write_text(TEXT, encoding="utf-8")
+    return [
+        *("compile", text, "--into", "8,2", "--inputs", data, "--text-field", "review"),
+        *("--limit", "30", "--max-new-tokens", "4", "--steps", "6", "--batch-rows", "4"),
+        *("--backbone", backbone, "--out", tmp_path / "run"),
+    ]
+
+
+def test_a_handbook_becomes_a_prompt(
+    cuecard: Call, words: list[object], backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    plan = cuecard(*words, "--dry-run", "--json").json
+    assert plan["inputs"] == 30 and [each["length"] for each in plan["lengths"]] == [2, 8]
+    assert not (tmp_path / "run").exists()
+    words += ["--eval", data]
+    done = cuecard(*words)
+    assert done.code == 0, done.err
+    for said in ("compiled", "first tokens", "last tokens", "full text", "no text", "positions"):
+        assert said in done.out
+    folder = tmp_path / "run"
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    saved = report["text"]["tokens"] - 8
+    assert report["kept"]["saved_positions"] == saved > 0
+    assert report["kept"]["saved_kv_bytes"] * 8 == report["rows"][4]["kv_bytes"] * saved
+    assert report["positions"]["input_goes_on_at"] == 8
+    assert len(report["rows"][1]["difference"]["ci95"]) == 2 and "| compiled |" in (
+        folder / "report.md"
+    ).read_text(encoding="utf-8")
+    prompt = Prompt.load(folder / "prompt")
+    assert prompt.digest == report["kept"]["digest"]
+    again = cuecard("compile", "--resume", folder, "--json")
+    assert again.code == 0, again.err
+    (line,) = again.out.splitlines()  # nothing was trained again
+    assert json.loads(line)["kept"] == report["kept"]
+    assert cuecard("predict", folder, "a fine film", "--backbone", backbone).code == 0
+    assert cuecard("eval", folder, data, "--text-field", "review", "--backbone", backbone).code == 0
+    registry = tmp_path / "registry"
+    pushed = cuecard("push", folder / "prompt", "handbook", "--registry", registry)
+    assert pushed.code == 0, pushed.err
+    shown = cuecard("inspect", folder, "--backbone", backbone)
+    assert report["text"]["sha256"] in shown.out
+
+
+@pytest.mark.parametrize("more", [["--chat"], ["--as", "input-tokens"]])
+def test_other_ways(
+    cuecard: Call, words: list[object], backbone: Path, tmp_path: Path, more: list[str]
+) -> None:
+    done = cuecard(*words, "--into", "4", "--json", *more)
+    assert done.code == 0, done.err
+    prompt = Prompt.load(tmp_path / "run" / "prompt")
+    assert prompt.manifest.slot == ("infix" if "--chat" in more else "prefix")
+    assert prompt.manifest.injection == ("late-prefix-kv" if "--chat" in more else "input-tokens")
+    assert cuecard("predict", tmp_path / "run", "a film", "--backbone", backbone).code == 0
+
+
+def test_mistakes(cuecard: Call, words: list[object], tmp_path: Path) -> None:
+    empty, lines = tmp_path / "empty.md", tmp_path / "lines.txt"
+    empty.write_text("\n")
+    lines.write_text("a film\nanother\n")
+    for given, said in (
+        (["compile"], "there is no text"),
+        (["compile", empty, "--inputs", lines], "the file is empty"),
+        (["compile", tmp_path / "none.md", "--inputs", lines], "cannot be read"),
+        ([*words, "--into", "0"], "not the lengths of prompts"),
+        ([*words, "--into", "4000"], "not the lengths of prompts"),
+        ([*words, "--into", "400"], "the text is shorter than the prompt"),
+        ([*words, "--template", "{text} {prompt}"], "differ from input to input"),
+        ([*words, "--template", "{a}{b}", "--inputs", lines], "the template has several"),
+        ([*words, "--tolerance", "2"], "--tolerance"),
+        (["compile", "--resume", tmp_path / "none"], "there is no compilation to resume"),
+    ):
+        refused = cuecard(*given)
+        assert refused.code == 2 and said in refused.err, refused.err
+        assert not (tmp_path / "run").exists()
