@@ -11,6 +11,7 @@ from cuecard.errors import ConfigError
 from cuecard.metrics import intervals
 from cuecard.metrics.intervals import (
     bootstrap_statistic,
+    mcnemar,
     mean_interval,
     paired_interval,
     paired_proportions_interval,
@@ -19,6 +20,16 @@ from cuecard.metrics.intervals import (
 )
 
 LEAST = 0.93
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "p"),
+    [(0, 0, 1.0), (3, 3, 1.0), (0, 5, 0.0625), (2, 10, 0.03857), (10, 2, 0.03857)],
+)
+def test_mcnemar(up: int, down: int, p: float) -> None:
+    assert mcnemar(up, down) == pytest.approx(p, abs=1e-5)
+    if up + down:
+        assert mcnemar(up, down) == pytest.approx(stats.binomtest(up, up + down).pvalue)
 
 
 def test_a_proportion_is_wilsons_interval_away_from_the_edges() -> None:

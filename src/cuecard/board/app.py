@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from cuecard.board.guard import Guard, Sessions
 from cuecard.board.pages.cases import CasesPage
+from cuecard.board.pages.compare import ComparePage
 from cuecard.board.pages.login import add_login
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
@@ -55,6 +56,7 @@ def build_board(settings: BoardSettings) -> BoardApp:
     app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
     RunsPage(pages, index, cache).add_to(app)
     CasesPage(pages, index, cache).add_to(app)
+    ComparePage(pages, index, cache).add_to(app)
     RunPage(pages, index, cache, settings.flags).add_to(app)
     add_login(app, pages, sessions)
     _add_static(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -36,7 +36,9 @@ def environment() -> Environment:
         "signed": lambda value: "-" if value is None else f"{value:+.3f}",
         "count": lambda value: "-" if value is None else f"{value:,}",
         "when": _when,
-        "query": lambda pairs: urlencode(pairs, errors="replace"),
+        "query": _query,
+        "with_page": lambda query, page: _query([*_pairs(query), ("page", page)]),
+        "as_run": lambda slug: ("run", slug),
         "part": lambda text: quote(str(text).encode("utf-8", "surrogateescape"), safe=""),
     }
     found.globals |= {"version": __version__}
@@ -107,6 +109,15 @@ def tagged(request: Request, body: bytes, kind: str, status: int = 200) -> Respo
 def drawn(svg: str) -> Markup:
     """A picture that our own charts have made, every value in it escaped."""
     return Markup(svg)
+
+
+def _pairs(query: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    return [*(query.items() if isinstance(query, Mapping) else query)]
+
+
+def _query(query: Mapping[str, Any] | Sequence[tuple[str, Any]]) -> str:
+    """Names and values as an address has them."""
+    return urlencode(_pairs(query), errors="replace")
 
 
 def _shown(value: Any) -> Any:

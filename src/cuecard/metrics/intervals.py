@@ -107,6 +107,16 @@ def paired_proportions_interval(
     return _around(difference, _normal(level) * spread, -1.0)
 
 
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact test: whether rows that only one side has right are as many.
+
+    Two-sided, by the binomial distribution (McNemar, Psychometrika 12(2), 1947); 1 where no row
+    differs.
+    """
+    least, rows = min(only_first, only_second), only_first + only_second
+    return 1.0 if rows == 0 else min(1.0, 2.0 * float(special.bdtr(least, rows, 0.5)))
+
+
 def mean_interval(values: Sequence[float] | NDArray[Any], *, level: float = LEVEL) -> Interval:
     """The interval of the mean of shares.
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 
+from cuecard.board.records.cases import paged
 from cuecard.board.records.index import FileCache, RunIndex
 from cuecard.board.records.summary import RunSummary, summarise
 from cuecard.board.view import Pages, drawn
@@ -56,9 +57,7 @@ class RunsPage:
                 for run in found
                 if _has(run, text) and state in ("", run.state) and kind in ("", run.kind)
             ]
-            pages = max(1, -(-len(kept) // _PAGE))
-            page = min(page, pages)
-            shown = ordered(kept, sort, order)[(page - 1) * _PAGE : page * _PAGE]
+            shown, page, pages = paged(ordered(kept, sort, order), page, _PAGE)
             chosen = {"q": text, "state": state, "kind": kind, "sort": sort, "order": order}
             data = {
                 "folder": str(self.index.root),

@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from cuecard.board.records.index import FileCache, RunPlace
 from cuecard.errors import DataError
 from cuecard.training.storage.result import PREDICTIONS, read_predictions
 
+T = TypeVar("T")
 Show = Literal["all", "wrong", "right", "unsure"]
 PAGE = 50
 UNSURE = 0.2
@@ -137,11 +138,11 @@ def case_key(fields: Mapping[str, str], gold: str) -> str:
     return hashlib.sha256(told.encode("ascii")).hexdigest()[:20]
 
 
-def paged(cases: Sequence[Case], page: int, size: int = PAGE) -> tuple[Sequence[Case], int, int]:
-    """A page of cases, its number from 1 within what there is, and how many there are."""
-    pages = max(1, -(-len(cases) // size))
+def paged(rows: Sequence[T], page: int, size: int = PAGE) -> tuple[Sequence[T], int, int]:
+    """A page of rows, its number from 1 within what there is, and how many there are."""
+    pages = max(1, -(-len(rows) // size))
     page = min(max(1, page), pages)
-    return cases[(page - 1) * size : page * size], page, pages
+    return rows[(page - 1) * size : page * size], page, pages
 
 
 def labels_in(cases: Sequence[Case]) -> tuple[list[str], list[str]]:

@@ -42,19 +42,34 @@ function joined(curves, keep) {
   return [steps, ...columns];
 }
 
+const PALETTE = { loss: "--blue", validation_loss: "--orange", validation_accuracy: "--green" };
+const SEVERAL = ["--blue", "--orange", "--green", "--red", "--violet", "--teal", "--brown", "--ink"];
+
+// Of one run each kind of curve has its colour, of several each run.
+function colours(curves) {
+  const same = new Set(curves.map((curve) => curve.key)).size === 1 && curves.length > 1;
+  return curves.map((curve, place) => colour(same ? SEVERAL[place % 8] : PALETTE[curve.key]));
+}
+
+// A scale with some room, also round a line that does not move.
+function within(_, low, high) {
+  const room = Math.max((high - low) * 0.1, Math.abs(high) * 0.02, 0.005);
+  return [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
+}
+
 function plot(box, curves, keep) {
-  const palette = { loss: "--blue", validation_loss: "--orange", validation_accuracy: "--green" };
+  const strokes = colours(curves);
   const axis = { stroke: colour("--ink"), grid: { stroke: colour("--faint"), width: 1 },
                  ticks: { stroke: colour("--faint"), width: 1 } };
   const options = {
     width: box.clientWidth, height: 240,
     cursor: { y: false, sync: { key: "run" } },
-    scales: { x: { time: false } },
+    scales: { x: { time: false }, y: { range: within } },
     axes: [{ ...axis }, { ...axis, size: 56 }],
     series: [
       { label: "step" },
-      ...curves.map((curve) => ({
-        label: curve.name, stroke: colour(palette[curve.key]), width: 2, spanGaps: true,
+      ...curves.map((curve, place) => ({
+        label: curve.name, stroke: strokes[place], width: 2, spanGaps: true,
         points: { show: curve.key !== "loss" && curve.steps.length < 60 },
         value: (_, value) => (value === null ? "–" : value.toFixed(4)),
       })),
@@ -69,8 +84,8 @@ function drawCurves() {
   if (!box || !data || typeof uPlot === "undefined") return;
   const curves = JSON.parse(data.dataset.curves);
   const slider = document.getElementById("smoothing");
-  const keep = Number(slider.value);
-  document.getElementById("curve-tools").hidden = false;
+  const keep = slider ? Number(slider.value) : 0;
+  if (slider) document.getElementById("curve-tools").hidden = false;
   for (const old of plots) old.destroy();
   box.replaceChildren();
   const panels = [
