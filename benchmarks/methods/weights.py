@@ -6,14 +6,14 @@ per batch. LoRA's layers are PEFT's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraModel
-from torch import Tensor, nn
+from torch import nn
 
 from cuecard import PromptTuning, TrainConfig
 from cuecard.tasks import Task
@@ -21,47 +21,16 @@ from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainables.full_weights import Masters, ModelWeights, again
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer
-from cuecard.types import Backbone, InputTokens, Method, ParameterGroup, Slot
+from cuecard.types import Backbone, Method, Slot
 
 RANK, ALPHA = 8, 16
 
 
-class Weights:
-    """Weights of a model as what `Member` trains: their injection adds nothing to the input."""
-
-    def __init__(self, trained: Sequence[nn.Parameter], width: int) -> None:
-        self._trained = nn.ParameterList(trained)
-        self._nothing = torch.zeros(0, width)
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained."""
-        return iter(self._trained)
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """One rate."""
-        return (ParameterGroup(tuple(self._trained)),)
-
-    def injection(self) -> InputTokens:
-        """No vectors."""
-        return InputTokens(self._nothing)
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights."""
-        return dict(self._trained.state_dict())
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Put weights in place."""
-        return self._trained.load_state_dict(state_dict)
-
-
 @contextmanager
-def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, Weights]]:
+def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, ModelWeights]]:
     """LoRA (Hu et al., 2021) on every linear layer but the head, gone from the model afterwards."""
     config = LoraConfig(
         r=RANK, lora_alpha=ALPHA, target_modules=_linear_layers(backbone.model), bias="none"
@@ -70,12 +39,12 @@ def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, Weights]]:
         torch.manual_seed(seed)
         adapted: Any = LoraModel(backbone.model, config, "default")
     # A backbone of its own: what one has found out of its modules does not hold with these.
-    own = _again(backbone)
+    own = again(backbone)
     trained = [p for name, p in backbone.model.named_parameters() if "lora_" in name]
     for parameter in trained:
         parameter.requires_grad_(True)
     try:
-        yield own, Weights(trained, backbone.hidden_size)
+        yield own, ModelWeights(trained, backbone.hidden_size)
     finally:
         adapted.unload()
 
@@ -101,62 +70,11 @@ def trainer_of(
 
 
 @contextmanager
-def full(backbone: Backbone) -> Iterator[tuple[Backbone, Weights]]:
-    """Every matrix of the model, as it was again afterwards.
-
-    Masters in float32, which the model sees rounded to its own precision: steps of 5e-5 would be
-    lost between two bfloat16 numbers. The norms' gains, one weight in a few thousand, stay.
-    """
+def full(backbone: Backbone) -> Iterator[tuple[Backbone, ModelWeights]]:
+    """Every matrix of the model, as it was again afterwards."""
     masters = Masters(backbone)
-    try:
-        yield _again(backbone), masters
-    finally:
-        masters.restore()
-
-
-class Masters(Weights):
-    """float32 copies of a model's matrices, which it runs on.
-
-    Args:
-        inside: the part of the model whose matrices they are; all of it by default.
-    """
-
-    def __init__(self, backbone: Backbone, inside: nn.Module | None = None) -> None:
-        places: dict[int, list[tuple[nn.Module, str]]] = {}
-        originals: dict[int, nn.Parameter] = {}
-        for module in (inside or backbone.model).modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None and parameter.ndim > 1:
-                    places.setdefault(id(parameter), []).append((module, name))  # tied ones: two
-                    originals[id(parameter)] = parameter
-        self._places, self._originals = list(places.values()), list(originals.values())
-        copies = [nn.Parameter(p.detach().float().clone()) for p in self._originals]
-        super().__init__(copies, backbone.hidden_size)
-
-    def injection(self) -> InputTokens:
-        """No vectors; the model now runs on these weights, with gradients to them."""
-        for places, original, master in zip(
-            self._places, self._originals, self.parameters(), strict=True
-        ):
-            _put(places, master.to(original.dtype))
-        return super().injection()
-
-    def restore(self) -> None:
-        """Give the model its own weights back."""
-        for places, original in zip(self._places, self._originals, strict=True):
-            _put(places, original)
-
-
-def _put(places: Sequence[tuple[nn.Module, str]], weight: Tensor) -> None:
-    # As torch.func.functional_call does: a tensor with a history cannot be set as a parameter.
-    for module, name in places:
-        module._parameters[name] = weight  # type: ignore[assignment]
-
-
-def _again(backbone: Backbone) -> Backbone:
-    made: Any = type(backbone)
-    again: Backbone = made(backbone.model, backbone.tokenizer, backbone.name)
-    return again
+    with masters.attached():
+        yield again(backbone), masters
 
 
 def _linear_layers(model: Any) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from benchmarks.methods.weights import Masters
 from cuecard import auto
 from cuecard.backbones import VisionBackbone
 from cuecard.comparison.sealed_task import SealedTask
@@ -32,6 +31,7 @@ from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.train import train_alone
 from cuecard.training.train_lora import TrainableAdapter
+from cuecard.training.trainables.full_weights import Masters, masters_of
 from cuecard.training.trainables.head import Headed, head_of
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.training.trainables.trainable import Trainable
@@ -304,16 +304,7 @@ class TrainableLayers:
 
     def attached(self, method: Method) -> AbstractContextManager[None]:
         """The encoder runs with them, from the first injection on."""
-        assert isinstance(method, Headed)
-        return _attached(cast(Masters, method.inner))
-
-
-@contextmanager
-def _attached(masters: Masters) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        masters.restore()
+        return masters_of(method).attached()
 
 
 def _of(states: Mapping[int, Any], records: Sequence[Record]) -> Any:

@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.methods.weights import Weights, full, lora
+from benchmarks.methods.weights import full, lora
 from cuecard.tasks import collate
 from cuecard.training.objective.loss import batch_loss
+from cuecard.training.trainables.full_weights import ModelWeights
 from cuecard.types import Backbone
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
 
-Opened = AbstractContextManager[tuple[Backbone, Weights]]
+Opened = AbstractContextManager[tuple[Backbone, ModelWeights]]
 WAYS: dict[str, Callable[[Backbone], Opened]] = {
     "lora": lambda backbone: lora(backbone, 0),
     "full": lambda backbone: full(backbone),
