@@ -43,7 +43,7 @@ class ContestSettings(Section):
         min_length=1,
         description="Who competes, in any order: majority, tfidf, embedding-lr, zero-shot, "
         "in-context, start (a prompt before its first step), methods by their names such as "
-        "prompt-tuning and p-tuning-v2, and lora.",
+        "prompt-tuning and p-tuning-v2, lora, and full (every matrix of the model).",
     )
     rates: int = Field(
         default=3,

@@ -22,6 +22,7 @@ from cuecard.evaluation.report import plain
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
+from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.train import train_prompt
 from cuecard.training.trainables.lora import LoraSettings
 from support.data.head_tasks import number_task
@@ -30,7 +31,7 @@ from support.dying import Killed, counted
 from support.tiny import tiny_backbone
 
 NAMES = ("majority", "tfidf", "embedding-lr", "zero-shot", "in-context", "start")
-TRAINED = ("prompt-tuning", "p-tuning-v2", "lora")
+TRAINED = ("prompt-tuning", "p-tuning-v2", "lora", "full")
 CONFIG = TrainConfig(steps=4, batch_rows=4, eval_every=2)
 
 
@@ -63,7 +64,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Contest, dict[str, 
     return contest, run(contest, *NAMES, *TRAINED, general=texts_of(backbone))
 
 
-def test_the_weights_are_the_same_but_for_lora(whole: tuple[Contest, dict[str, Ranked]]) -> None:
+def test_prompts_leave_the_weights_as_they_are(whole: tuple[Contest, dict[str, Ranked]]) -> None:
     contest, found = whole
     digest = contest.backbone.digest()
     for name, each in found.items():
@@ -72,7 +73,7 @@ def test_the_weights_are_the_same_but_for_lora(whole: tuple[Contest, dict[str, R
             assert weights is None
             continue
         assert weights is not None and weights.before == weights.after == digest
-        assert weights.changed == (name == "lora")
+        assert weights.changed == (name in ("lora", "full"))
 
 
 def test_what_each_changes_and_costs(whole: tuple[Contest, dict[str, Ranked]]) -> None:
@@ -85,7 +86,10 @@ def test_what_each_changes_and_costs(whole: tuple[Contest, dict[str, Ranked]]) -
     assert standings["zero-shot"].parameters == standings["start"].parameters == 0
     assert standings["tfidf"].parameters > 0
     switches = {name: one.switch for name, one in standings.items() if one.switch}
-    assert {name for name, one in switches.items() if not one.mixes} == {"lora"}
+    assert {name for name, one in switches.items() if not one.mixes} == {"lora", "full"}
+    matrices = [p for p in contest.backbone.model.parameters() if p.ndim > 1]
+    assert standings["full"].parameters == sum(p.numel() for p in matrices)
+    assert standings["full"].nbytes == sum(p.nbytes for p in matrices)
     for name in TRAINED:
         losses = standings[name].facts["losses"]
         assert len(losses) == 2
@@ -132,7 +136,7 @@ def test_the_rows_of_the_table(whole: tuple[Contest, dict[str, Ranked]]) -> None
     assert list(facts["contestants"]) == [*NAMES, *TRAINED]
     best = max(("zero-shot", "in-context"), key=lambda name: found[name].standing.score or 0)
     assert facts["reference"] == best
-    assert len(facts["pairs"]) == 9 * 8 / 2
+    assert len(facts["pairs"]) == 10 * 9 / 2
     by_pair = {(one["a"], one["b"]): one for one in facts["pairs"]}
     own = facts["contestants"]["lora"]
     one = by_pair["lora", best]
@@ -142,7 +146,7 @@ def test_the_rows_of_the_table(whole: tuple[Contest, dict[str, Ranked]]) -> None
     assert own["cost"] == pytest.approx(own["seconds"] / 1000)
     model = weight_bytes(contest.backbone.model)
     for name, one in facts["contestants"].items():
-        shared = 0 if name in ("majority", "tfidf") else model
+        shared = 0 if name in ("majority", "tfidf", "full") else model
         assert one["bytes_of_20_tasks"] == shared + 20 * one["bytes_per_task"]
 
 
@@ -150,7 +154,7 @@ def test_the_answers_do_not_depend_on_the_test_labels() -> None:
     task = review_task(60)
     wrong = {"positive": "negative", "negative": "positive"}
     turned = tuple(replace(row, target=wrong[str(row.target)]) for row in task.test)
-    names = ("tfidf", "in-context", "start", "prompt-tuning", "lora")
+    names = ("tfidf", "in-context", "start", "prompt-tuning", "lora", "full")
     one, other = (
         run(contest_of(tiny_backbone(), each), *names)
         for each in (task, replace(task, test=turned))
@@ -188,6 +192,39 @@ def test_one_that_diverges_is_left_out(tmp_path: Path) -> None:
     found = run(contest, "majority", "lora")
     assert "diverged at every learning rate" in str(found["lora"].standing.left_out)
     assert found["lora"].test is None and found["majority"].test is not None
+
+
+def test_of_full_tuning_the_best_rates_weights_alone_are_kept(
+    whole: tuple[Contest, dict[str, Ranked]],
+) -> None:
+    contest, found = whole
+    assert contest.folder is not None
+    losses = found["full"].standing.facts["losses"]
+    kept = {}
+    for folder in (contest.folder / "full").glob("lr-*"):
+        checkpoint = Checkpoint.read(folder)
+        assert checkpoint is not None
+        kept[folder.name.removeprefix("lr-")] = bool(checkpoint.runs[0].best)
+    assert kept == {rate: loss == min(losses.values()) for rate, loss in losses.items()}
+    (contest.folder / "full" / "contestant.json").unlink()  # as if it was killed after that
+    seen: list[dict[str, Any]] = []
+    general = texts_of(contest.backbone)
+    again = run(replace(contest, tell=seen.append), "full", general=general)["full"]
+    assert not [event for event in seen if event["event"] == "step"]
+    before = found["full"].test
+    assert again.test is not None and before is not None
+    assert again.test.metrics == before.metrics
+    assert again.standing.forgetting == found["full"].standing.forgetting
+
+
+def test_full_tuning_learns() -> None:
+    config = CONFIG.model_copy(update={"steps": 12, "lr": 3e-3, "eval_every": 4})
+    seen: list[dict[str, Any]] = []
+    contest = contest_of(tiny_backbone(), review_task(120), tell=seen.append)
+    found = run(replace(contest, config=config), "full")["full"]
+    losses = [e["validation_loss"] for e in seen if e["event"] == "validation"]
+    assert len(losses) == 4
+    assert found.standing.facts["validation_loss"] == min(losses) < 0.8 * losses[0]
 
 
 def test_what_a_kind_cannot_do_is_left_out() -> None:

@@ -6,15 +6,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from cuecard.comparison.contest.contender import Contest
 from cuecard.errors import TrainingError
-from cuecard.training.run import FinishedRun
+from cuecard.training.objective.validation import Validation
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.trainable import Trainable
 
-R = TypeVar("R", bound=FinishedRun)
+
+class Scored(Protocol):
+    """A finished run, of whatever was trained."""
+
+    @property
+    def validation(self) -> Validation: ...
+
+    @property
+    def cpu_seconds(self) -> float: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+R = TypeVar("R", bound=Scored)
 
 FACTORS = (1.0, 3.0, 0.3, 10.0, 0.1)
 """Of the default rate of what is trained, in the order in which they are tried."""

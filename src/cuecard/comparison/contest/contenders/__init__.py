@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cuecard.comparison.contest.contender import Contender
 from cuecard.comparison.contest.contenders.embedding_lr import EmbeddingRegression
+from cuecard.comparison.contest.contenders.full import FullTuning
 from cuecard.comparison.contest.contenders.in_words import InContext, ZeroShot
 from cuecard.comparison.contest.contenders.lora import TunedLora
 from cuecard.comparison.contest.contenders.majority import Majority
@@ -28,6 +29,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "residual": TunedPrompt("residual"),
     "dept": TunedPrompt("dept"),
     "lora": TunedLora(),
+    "full": FullTuning(),
 }
 """In the order of the table."""
 
