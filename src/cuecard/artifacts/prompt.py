@@ -54,6 +54,7 @@ from cuecard.artifacts.tensors import (
 )
 from cuecard.artifacts.test_vectors import check_test_vectors, default_probes, make_test_vectors
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.html_tables import html_facts, html_view
 from cuecard.lazy import torch
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
@@ -70,7 +71,7 @@ from cuecard.types import (
     Slot,
     by_tower,
 )
-from cuecard.validation_text import first_problem
+from cuecard.validation_text import first_of, first_problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -335,6 +336,23 @@ class Prompt:
     def nbytes(self) -> int:
         """Bytes of the tensors: what one more task costs to store and to hold."""
         return sum(array.nbytes for array in arrays_of(self.tensors).values())
+
+    def _repr_html_(self) -> str:
+        """A notebook's view: what it is for, and what its manifest says of its scores."""
+        manifest, spec = self.manifest, self.spec
+        tested = manifest.metrics.get("test")
+        numbers = tested.items() if isinstance(tested, Mapping) else ()
+        facts = [
+            ("method", f"{manifest.method}, {manifest.slot}"),
+            ("size", f"{self.nbytes:,} bytes"),
+            ("task", spec.kind),
+            ("template", spec.template),
+            ("labels", first_of(spec.labels, 20)),
+            ("backbone", manifest.backbone.name),
+            *((f"test {name}", f"{x:.3f}") for name, x in numbers if isinstance(x, float)),
+            ("digest", self.digest),
+        ]
+        return html_view("Prompt", html_facts((name, said) for name, said in facts if said))
 
     def _is_saved_in(self, folder: Path) -> bool:
         if not (folder / MANIFEST_FILE).is_file():

@@ -12,6 +12,7 @@ from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds,
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import ReportRow, paired
+from cuecard.html_tables import html_notes, html_table, html_view
 from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.alongside import COMPARISON_SHARE
@@ -55,6 +56,11 @@ class Proof:
     columns: tuple[str, ...]
     notes: tuple[str, ...]
     report: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        rows = [row.cells() for row in self.rows]
+        table = html_table(self.columns, rows, bold={len(rows) - 1})
+        return html_view("Comparison on the test rows", table, html_notes(self.notes))
 
 
 @dataclass(frozen=True)

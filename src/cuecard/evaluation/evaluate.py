@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
 from cuecard.evaluation.loglikelihood import OnRows
+from cuecard.evaluation.metric_tables import evaluation_html
 from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
 from cuecard.lazy import np
@@ -88,6 +89,9 @@ class Evaluation:
             "seconds": self.seconds,
             "tokens_per_request": self.tokens_per_request,
         }
+
+    def _repr_html_(self) -> str:
+        return evaluation_html(self)
 
     def save_predictions(self, path: str | Path) -> Path:
         """Write one JSON object per record: its place, what was said, what was true."""

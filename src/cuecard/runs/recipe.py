@@ -379,6 +379,9 @@ class Outcome:
     proof: Proof | None
     lora: LoraFound | None = None
 
+    def _repr_html_(self) -> str:
+        return "".join(one._repr_html_() for one in (self.run, self.proof) if one is not None)
+
 
 @with_progress_bar
 @with_trackers

@@ -14,8 +14,10 @@ from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.quantization.weights import weight_count
 from cuecard.evaluation.advice import advice
 from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.metric_tables import evaluation_html
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.together import AskedPrompt
+from cuecard.html_tables import html_facts, html_notes, html_view
 from cuecard.interrupts import may_cut
 from cuecard.lazy import torch
 from cuecard.tasks import Task, draw_rows
@@ -62,6 +64,24 @@ class FinishedRun:
     alarm: str | None
     folder: Path | None
     tokens: int
+
+    def _repr_html_(self) -> str:
+        """A notebook's view: how it went, and its test."""
+        seen, manifest = self.validation, self.prompt.manifest
+        right = "" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}, "
+        facts = [
+            ("trained", f"{manifest.method} on {manifest.backbone.name}, {self.trained:,} numbers"),
+            ("steps", f"{self.steps:,}, the best after {self.best_step:,}"),
+            ("learning rate", f"{self.lr:.3g}"),
+            ("validation", f"{right}loss {seen.loss:.4f}"),
+            ("CPU time", f"{self.cpu_seconds:,.1f} s"),
+            ("prompt", f"{self.prompt.nbytes:,} bytes"),
+            ("folder", "" if self.folder is None else str(self.folder)),
+        ]
+        shown = html_facts((name, said) for name, said in facts if said)
+        alarm = () if self.alarm is None else (self.alarm,)
+        test = "" if self.test is None else evaluation_html(self.test)
+        return html_view("Run", shown, html_notes(alarm), test)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from cuecard.evaluation.report import markdown_cells, markdown_text
+from cuecard.html_tables import html_table
 
 # What TeX would take for a command.
 _TEX = {
@@ -19,10 +20,7 @@ _TEX = {
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.9rem}
-th,td{padding:.3rem .6rem;border-bottom:1px solid #8884;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
+table{font-size:.9rem}
 svg{max-width:48rem;width:100%;height:auto}
 """
 
@@ -67,7 +65,7 @@ def as_html(title: str, sections: Sequence[ReportSection]) -> str:
             parts.append(f"<h2>{escape(section.title)}</h2>")
         parts += section.figures.values()
         if section.rows:
-            parts.append(_html_table(section.columns, section.rows))
+            parts.append(html_table(section.columns, section.rows))
         if section.notes:
             notes = "".join(f"<li>{escape(note)}</li>" for note in section.notes)
             parts.append(f"<ul>{notes}</ul>")
@@ -91,20 +89,6 @@ def as_latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def _tex_row(cells: Sequence[str]) -> str:

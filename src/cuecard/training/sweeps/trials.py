@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.evaluation.report import markdown_cells, markdown_text, write_json
+from cuecard.html_tables import html_table, html_view
 from cuecard.plain_files import write_text
 from cuecard.training.sweeps.space import Settings
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.training.run import Run
@@ -105,6 +107,13 @@ class Sweep:
     def run(self) -> Run:
         """The chosen run of the first task."""
         return next(iter(self.runs.values()))
+
+    def _repr_html_(self) -> str:
+        rows = [trial.cells() for trial in self.trials]
+        best = set(self.chosen.values())
+        bold = {place for place, trial in enumerate(self.trials) if trial.number in best}
+        table = html_table(COLUMNS, rows, bold=bold)
+        return html_view(f"Sweep of {counted(len(rows), 'trial')}", table)
 
 
 def settings_text(settings: Settings) -> str:

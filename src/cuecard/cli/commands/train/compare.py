@@ -11,6 +11,7 @@ from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
+from cuecard.errors import ConfigError
 from cuecard.runs.compare_recipe import ContestSettings
 
 CONTEST = Fields(
@@ -24,6 +25,9 @@ CONTEST = Fields(
     },
     titles=dict.fromkeys(ContestSettings.model_fields, "Comparison"),
 )
+
+# Of a run's recipe.
+_UNUSED = ("training.budget", "allow", "report_to")
 
 
 def compare(
@@ -59,8 +63,14 @@ def compare(
         refuse(flags, "a comparison")
         plan = RunFolder(resume_folder, CompareRecipe).to_resume()
     else:
+        if "report_to" in given.flags:
+            raise ConfigError(
+                "a comparison reports to no tracker while it runs",
+                where=given.flags["report_to"],
+                hint="once it has run, `cuecard track FOLDER --to NAME` sends all that it trained",
+            )
         plan = CompareRecipe(
-            recipe=given.recipe("cuecard compare", unused=("training.budget", "allow")),
+            recipe=given.recipe("cuecard compare", unused=_UNUSED),
             contest=own.settings(),
         )
     if dry:
