@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cuecard.runs.recipe import Outcome, Recipe, run_recipe
+from cuecard.training.sweeps.trials import Sweep, Trial
 from support.command_line import save_rows, save_tiny
 from support.data.reviews import reviews
 
@@ -67,3 +68,14 @@ def test_an_evaluation(outcome: Outcome, tmp_path: Path) -> None:
     bound = outcome.run.prompt.bind(outcome.backbone)
     html = shown(bound.evaluate(outcome.task.test))
     assert "accuracy" in html and "95% interval" in html
+
+
+def test_a_sweep() -> None:
+    trials = tuple(
+        Trial(number, "", {"training.lr": lr}, 0.5, 0.75, 3, 4, "steps", None, 1.0, 1.0)
+        for number, lr in ((1, 0.01), (3, 0.1))  # a shard's
+    )
+    found = Sweep(trials, {}, {"": 3}, 2, None)
+    html = shown(found)
+    bold = html.index("font-weight:bold")
+    assert html.index("lr 0.01") < bold < html.index("lr 0.1<")

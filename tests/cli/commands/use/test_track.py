@@ -116,6 +116,8 @@ def test_mistakes(cuecard: Call, data: Path, tmp_path: Path) -> None:
     assert done.code == 2 and "there is no such tracker" in done.err
     done = cuecard("track", tmp_path, "--to", "tensorboard")
     assert done.code == 2
+    done = cuecard("compare", data, "--report-to", "tensorboard")
+    assert done.code == 2 and "cuecard track FOLDER" in done.err
 
 
 @needs("tensorboardX")
