@@ -34,7 +34,7 @@ _STATE = (
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
     *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
     *("compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg"),
-    "teacher.jsonl",
+    *("questions.jsonl", "teacher.jsonl"),
 )
 _FOLDERS = ("tensorboard",)
 

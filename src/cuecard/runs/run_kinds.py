@@ -100,7 +100,7 @@ COMPILE = RunKind(
     "cuecard compile",
     "compile.yaml",
     "report.json",
-    ("teacher.jsonl", "lengths", "prompt"),
+    ("questions.jsonl", "teacher.jsonl", "lengths", "prompt"),
     frozenset({"out", "device", "training.activations", "training.checkpoint_every"}),
     folders=("lengths", "prompt"),
 )

@@ -24,7 +24,13 @@ class CompileRecipe(RunRecipe):
     inputs: str | None = Field(
         default=None,
         description="Inputs to learn from, without labels: a text file with one per line, or a "
-        "file with the template's columns.",
+        "file with the template's columns. Without them the backbone writes questions itself.",
+    )
+    questions: int = Field(
+        default=200,
+        ge=10,
+        description="How many questions about the text the backbone writes where there are no "
+        "inputs.",
     )
     eval: str | None = Field(
         default=None,

@@ -20,6 +20,7 @@ from cuecard.tasks.readers.plain_lines import is_plain, read_lines
 from cuecard.tasks.readers.text_files import read_text
 from cuecard.training.compiling.compiler import TextCompiler
 from cuecard.training.compiling.full_text import FullText, with_place
+from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Record
@@ -106,9 +107,12 @@ def _compiler(
     labelled = _labelled(recipe, spec, progress)
     backbone = _backbone(recipe, progress)
     text = FullText.of(backbone, spec, content)
+    asking: list[Record] | QuestionWriter = inputs
+    if recipe.inputs is None:
+        asking = QuestionWriter(text, recipe.questions, recipe.training.seed, recipe.folder)
     compiler = TextCompiler(
         text,
-        inputs,
+        asking,
         recipe.compiling,
         recipe.training,
         labelled=labelled,
@@ -131,14 +135,14 @@ def _backbone(recipe: CompileRecipe, progress: Progress | None) -> Backbone:
 
 
 def _inputs(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) -> list[Record]:
-    """The inputs, without labels.
+    """The inputs, without labels; none where the backbone is to write them.
 
     Raises:
-        ConfigError: lines for a template with several fields, or no inputs at all.
+        ConfigError: lines for a template with several fields.
         DataError: they cannot be used.
     """
     if recipe.inputs is None:
-        raise ConfigError("there is nothing to ask", where="inputs", expected="a file of inputs")
+        return []
     source, fields = data_source(recipe.inputs, progress), spec.record_fields
     if is_plain(Path(source)):
         if len(fields) != 1:

@@ -21,6 +21,7 @@ from cuecard.tasks import Task, content_hash
 from cuecard.training.compiling.fidelity import Fidelity, fidelity_of, token_agreement
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.compiling.prompts import CompiledSettings
+from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.training.compiling.starts import injection_of_start, start_of
 from cuecard.training.compiling.teacher import TextTeacher, task_of
@@ -108,7 +109,7 @@ class TextCompiler:
 
     Args:
         text: the text on its backbone.
-        inputs: what is asked of it, without labels.
+        inputs: what is asked of it, without labels; or what writes them.
         settings: into what.
         config: how each length is trained.
         labelled: rows with targets of their own, to score with; none by default.
@@ -122,7 +123,7 @@ class TextCompiler:
     def __init__(
         self,
         text: FullText,
-        inputs: Sequence[Record],
+        inputs: Sequence[Record] | QuestionWriter,
         settings: CompileConfig | None = None,
         config: TrainConfig | None = None,
         *,
@@ -130,7 +131,9 @@ class TextCompiler:
         folder: str | Path | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._text, self._inputs, self._labelled = text, inputs, labelled
+        self._text, self._labelled = text, labelled
+        self._writer = inputs if isinstance(inputs, QuestionWriter) else None
+        self._inputs = [] if isinstance(inputs, QuestionWriter) else [*inputs]
         self._settings = settings or CompileConfig()
         loss = "labels" if text.spec.mode == "labels" else "tokens"
         changes = {"loss": loss, "calibrate": False}
@@ -138,26 +141,30 @@ class TextCompiler:
         self._folder = None if folder is None else Path(folder)
         self._observer = observer
         check_lengths(text, self._settings.into)
-        text.check_rows([*inputs, *labelled])
-        self._teacher = TextTeacher(text, inputs, self._folder)
+        text.check_rows([*self._inputs, *labelled])
 
     @property
     def key(self) -> str:
         """A digest of the text, the inputs, the backbone and the settings."""
         settings = [each.model_dump(mode="json") for each in (self._settings, self._config)]
-        return key_of([self._teacher.key, settings])
+        return key_of([self._source.key, settings])
+
+    @property
+    def _source(self) -> TextTeacher | QuestionWriter:
+        """What of the run's folder is there first: questions, or answers to inputs."""
+        return self._writer or TextTeacher(self._text, self._inputs, self._folder)
 
     def plan(self) -> dict[str, Any]:
         """What it would take: tokens, positions, answers, steps and bytes."""
         text, config = self._text, self._config
+        count = len(self._inputs) if self._writer is None else self._writer.count
         return {
             "text_tokens": text.length,
             "text_kv_bytes": text.length * text.position_bytes,
             "slot": text.slot,
-            "inputs": len(self._inputs),
-            "answer_tokens": len(self._inputs) * text.spec.max_new_tokens
-            if text.spec.mode == "text"
-            else 0,
+            "inputs": count,
+            "written": self._writer is not None,
+            "answer_tokens": count * text.spec.max_new_tokens if text.spec.mode == "text" else 0,
             "lengths": [
                 {
                     "length": length,
@@ -172,9 +179,9 @@ class TextCompiler:
     def fits(self, folder: Path) -> None:
         """
         Raises:
-            TrainingError: the folder holds the answers of another text, or to other inputs.
+            TrainingError: the folder holds questions or answers of another run.
         """
-        self._teacher.fits(folder)
+        self._source.fits(folder)
 
     def run(self) -> CompileRun:
         """Ask, train and compare.
@@ -193,9 +200,14 @@ class TextCompiler:
 
     def _run(self) -> CompileRun:
         text = self._text
-        answers = self._teacher.answers(RunLog(None, self._observer))
+        log = RunLog(None, self._observer)
+        if self._writer is not None:
+            self._inputs = self._writer.write(log)
+            text.check_rows(self._inputs)
+        teacher = TextTeacher(text, self._inputs, self._folder)
+        answers = teacher.answers(log)
         task = task_of(text, self._inputs, answers)
-        taught = self._teacher.taught(task, self._settings.top)
+        taught = teacher.taught(task, self._settings.top)
         soft = self._soft_labels(task, answers)
         setups = {}
         for length in self._settings.into:

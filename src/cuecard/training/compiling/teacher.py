@@ -164,6 +164,6 @@ def task_of(text: FullText, inputs: Sequence[Record], answers: Sequence[Predicti
 def _lines(path: Path) -> list[dict[str, Any]]:
     """A file of JSON lines; nothing where it is missing or damaged."""
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError):
         return []

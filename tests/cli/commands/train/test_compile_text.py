@@ -71,6 +71,25 @@ def test_other_ways(
     assert cuecard("predict", tmp_path / "run", "a film", "--backbone", backbone).code == 0
 
 
+def test_without_inputs_the_backbone_writes_questions(
+    cuecard: Call, words: list[object], tmp_path: Path
+) -> None:
+    at = words.index("--inputs")
+    bare = [*words[:at], *words[at + 4 :], "--questions", "24", "--into", "4", "--json"]
+    plan = cuecard(*bare, "--dry-run").json
+    assert plan["written"] and plan["inputs"] == 24
+    done = cuecard(*bare)
+    assert done.code == 0, done.err
+    report = json.loads(done.out.splitlines()[-1])
+    counts = report["inputs"]
+    split = [counts[name] for name in ("train", "validation", "held_out", "left_out")]
+    assert sum(split) == 24
+    again = cuecard("compile", "--resume", tmp_path / "run", "--json")
+    assert again.json["kept"] == report["kept"]
+    refused = cuecard(*bare, "--overwrite", "--labels", "a,b")
+    assert refused.code == 2 and "no inputs for this task" in refused.out
+
+
 def test_mistakes(cuecard: Call, words: list[object], tmp_path: Path) -> None:
     empty, lines = tmp_path / "empty.md", tmp_path / "lines.txt"
     empty.write_text("\n")

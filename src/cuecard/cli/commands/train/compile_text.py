@@ -26,6 +26,7 @@ COMPILE = Fields(
         "text": Flag("TEXT", optional=True),
         "compiling.into": Flag("--into", metavar="LENGTHS"),
         "inputs": Flag(metavar="FILE"),
+        "questions": Flag(),
         "eval": Flag(metavar="FILE"),
         "text_field": Flag(metavar="COLUMN"),
         "label_field": Flag(metavar="COLUMN"),
@@ -55,7 +56,9 @@ COMPILE = Fields(
     titles={
         "compiling": "Prompt",
         "training": "Training",
-        **dict.fromkeys(("inputs", "eval", "text_field", "label_field", "limit"), "Data"),
+        **dict.fromkeys(
+            ("inputs", "questions", "eval", "text_field", "label_field", "limit"), "Data"
+        ),
         **dict.fromkeys(
             ("template", "labels", "chat", "system", "max_length", "max_new_tokens"), "Task"
         ),
@@ -125,7 +128,7 @@ def _print(outcome: CompileOutcome, out: Console) -> None:
 def _print_plan(plan: dict[str, Any], out: Console) -> None:
     facts = [
         ("text", f"{plan['text_tokens']:,} tokens, {plan['text_kv_bytes']:,} bytes of KV"),
-        ("inputs", f"{plan['inputs']:,}"),
+        ("inputs", f"{plan['inputs']:,}{' to be written' if plan['written'] else ''}"),
         ("answers", f"at most {plan['answer_tokens']:,} tokens with the full text in front"),
     ]
     facts += [

@@ -1,0 +1,190 @@
+"""Questions about a text that the backbone itself writes, for want of inputs.
+
+Eyuboglu et al., "Cartridges" (2025, arXiv:2506.06266), section 4.1: five kinds of requests, each
+about a passage of the text drawn at random, so that together they ask about all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cuecard.errors import ConfigError, DataError, TrainingError
+from cuecard.interrupts import may_cut
+from cuecard.lazy import np, torch
+from cuecard.plain_files import write_text
+from cuecard.training.compiling.full_text import FullText
+from cuecard.training.setup import key_of
+from cuecard.training.storage.log import RunLog
+from cuecard.types import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "questions.jsonl"
+"""The questions, in the run's folder: a line that says whose they are, then one for each draw."""
+
+KINDS = {
+    "structuring": "Write one request to put facts of this passage into a list or a table.",
+    "summary": "Write one request to sum up what this passage says about one topic.",
+    "question": "Write one question that this passage answers.",
+    "use case": "Write one request of a person who needs this passage for a task of their own.",
+    "creative": "Write one unusual question that makes one think about this passage.",
+}
+_PASSAGE = 64  # tokens at most, and half of a short text
+_EACH = 4  # questions about one passage
+_LONGEST = 40  # tokens of a question
+_TEMPERATURE = 0.8
+_DRAWS = 4  # times as many may be drawn as are wanted: some are empty or the same
+_FEWEST = 10
+_WORDS = 3
+
+
+@dataclass(frozen=True)
+class QuestionWriter:
+    """Has the backbone write questions with the text in front; the same for the same seed.
+
+    Args:
+        text: the text.
+        count: how many different questions are wanted.
+        seed: of the passages and of the words.
+        folder: where they are kept; None keeps none.
+
+    Raises:
+        ConfigError: a task whose inputs are not one text, or that is answered by labels.
+    """
+
+    text: FullText
+    count: int
+    seed: int = 0
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        spec = self.text.spec
+        if spec.mode != "text" or len(spec.field_names) != 1:
+            raise ConfigError(
+                "questions about the text are no inputs for this task",
+                where="inputs",
+                got=f"a template with the fields {', '.join(spec.field_names)}"
+                + (" and labels" if spec.labels else ""),
+                expected="a file of inputs",
+            )
+
+    @property
+    def key(self) -> str:
+        """A digest of all that the questions depend on."""
+        text, backbone = self.text, self.text.backbone
+        whose = [text.digest, text.slot, text.spec.model_dump(mode="json")]
+        model = [asdict(backbone.fingerprint), str(backbone.dtype)]
+        return key_of([*whose, *model, self.count, self.seed])
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the questions of another run.
+        """
+        key, draws = _load(folder / FILE)
+        if draws and key != self.key:
+            raise TrainingError(
+                "the folder holds the questions of another run",
+                where=str(folder / FILE),
+                got="another text, another seed or another backbone",
+                expected="a folder of its own, or --overwrite",
+            )
+
+    def write(self, log: RunLog) -> list[Record]:
+        """The questions as inputs; draws that a folder has are not made again.
+
+        Raises:
+            DataError: hardly any can be used.
+            Stop: Ctrl-C; the draws so far are kept.
+        """
+        (field,) = self.text.spec.field_names
+        key, draws = ("", []) if self.folder is None else _load(self.folder / FILE)
+        if key != self.key:
+            draws = []
+        found = usable(draws)
+        told = log.count("writing questions", self.count)
+        if told is not None and found:
+            told(min(len(found), self.count))
+        most = -(-_DRAWS * self.count // _EACH)
+        while len(found) < self.count and len(draws) < most:
+            with may_cut():
+                draws.append(self._draw(len(draws)))
+            self._save(draws)
+            before, found = min(len(found), self.count), usable(draws)
+            if told is not None:
+                told(min(len(found), self.count) - before)
+        if len(found) < min(_FEWEST, self.count):
+            raise DataError(
+                "the backbone writes hardly any question that can be used",
+                where=f"backbone {self.text.backbone.name}",
+                got=f"{len(found)} of {len(draws) * _EACH} drawn",
+                expected=f"{_FEWEST} or more",
+                hint="give inputs (--inputs), or use a backbone that follows instructions (--chat)",
+            )
+        return [
+            Record({field: text}, None, source=FILE, row=number)
+            for number, text in enumerate(found[: self.count], 1)
+        ]
+
+    def _draw(self, number: int) -> list[str]:
+        """What the backbone writes about one passage."""
+        text, backbone = self.text, self.text.backbone
+        rng = np.random.default_rng((self.seed, number))
+        size = min(_PASSAGE, -(-text.length // 2))
+        start = int(rng.integers(text.length - size + 1))
+        passage = str(backbone.tokenizer.decode(text.ids[start : start + size])).strip()
+        ask = [*KINDS.values()][number % len(KINDS)]
+        (field,) = text.spec.field_names
+        record = Record({field: f"{ask}\n\nPassage: {passage}"}, None)
+        row = text.spec.encode(record, backbone.tokenizer, text.slot)
+        room = backbone.max_positions - text.length - len(row.context)
+        end = backbone.tokenizer.eos_token_id
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+
+        def pick(logits: Tensor) -> Tensor:
+            shares = (logits.float() / _TEMPERATURE).softmax(-1).cpu()
+            return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)
+
+        answers = backbone.generate(
+            [row.context] * _EACH,
+            [row.placement] * _EACH,
+            text.injection,
+            max(1, min(_LONGEST, room)),
+            () if end is None else (int(end),),
+            pick=pick,
+        )
+        decode = backbone.tokenizer.decode
+        return [str(decode(ids, skip_special_tokens=True)) for ids in answers]
+
+    def _save(self, draws: Sequence[Sequence[str]]) -> None:
+        if self.folder is not None:
+            lines = [self.key, *draws]
+            told = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            write_text(told, self.folder / FILE)
+
+
+def usable(draws: Sequence[Sequence[str]]) -> list[str]:
+    """The different questions among what was drawn, each on one line, without quotes or numbers."""
+    cleaned = (_cleaned(text) for draw in draws for text in draw)
+    return [*dict.fromkeys(text for text in cleaned if len(text.split()) >= _WORDS)]
+
+
+def _cleaned(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = re.sub(r"^(?:[-*•]|\d+[.)])\s+", "", line).strip(" \"'“”*")
+    return re.sub(r"^(?:question|request)\s*:\s*", "", line, flags=re.IGNORECASE).strip(" \"'“”*")
+
+
+def _load(path: Path) -> tuple[str, list[list[str]]]:
+    """Whose questions a file holds, and what was drawn; nothing where it is missing or damaged."""
+    try:
+        first, *more = path.read_text(encoding="utf-8").split("\n")
+        return str(json.loads(first)), [json.loads(line) for line in more if line]
+    except (OSError, ValueError):
+        return "", []
