@@ -32,11 +32,13 @@ class NameListing:
         versions: by number: those not deleted, and those an alias points at.
         aliases: alias -> number.
         unreadable: number -> why its record cannot be read.
+        unaliased: numbers left out, since no alias points at them.
     """
 
     versions: Mapping[int, Version]
     aliases: Mapping[str, int]
     unreadable: Mapping[int, str] = field(default_factory=dict)
+    unaliased: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,18 @@ class RegistryWatch:
     Args:
         registry: the registry to poll.
         clock: monotonic seconds.
+        aliased_only: read the records of those versions alone that an alias points at.
     """
 
-    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        aliased_only: bool = False,
+    ) -> None:
         self.registry = registry
+        self._aliased_only = aliased_only
         self.identity: str | None = None
         self._clock = clock
         self._versions: dict[tuple[str, int], Version] = {}
@@ -154,7 +164,8 @@ class RegistryWatch:
                 for alias in alias_names(store, name)
                 if (target := self._target(name, alias)) is not None
             }
-            wanted = (known - deleted) | set(aliases.values())
+            targets = set(aliases.values())
+            wanted = targets if self._aliased_only else (known - deleted) | targets
             versions, unreadable = {}, {}
             for number in sorted(wanted):
                 try:
@@ -164,7 +175,7 @@ class RegistryWatch:
         except CuecardError as error:
             return error
         self._numbers[name] = known
-        return NameListing(versions, aliases, unreadable)
+        return NameListing(versions, aliases, unreadable, frozenset(known - deleted - wanted))
 
     def _lost(self, name: str, what: str) -> RegistryError:
         return RegistryError(

@@ -85,7 +85,14 @@ async def serve(
         await engine.start()
         try:
             catalog = PromptCatalog(engine, backbone)
-            sync = RegistrySync(registry, catalog, engine, cache, log, trusted=settings.trusted)
+            sync = RegistrySync(
+                registry,
+                catalog,
+                cache,
+                log,
+                trusted=settings.trusted,
+                versions=settings.versions,
+            )
             await _serve(engine, sync, catalog, settings, keys, listener, on_listening, log)
         finally:
             await engine.close()

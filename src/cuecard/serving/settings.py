@@ -14,6 +14,8 @@ from cuecard.images import MAX_PIXELS, ImageLimits
 
 SystemMessages = Literal["refuse", "ignore", "prepend"]
 """How to treat a chat's system messages under a prompt, whose template has no place for them."""
+ServedVersions = Literal["all", "aliases"]
+"""Which of a registry's versions are served."""
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
 
@@ -102,6 +104,11 @@ class ServerSettings(BaseModel):
     )
     trusted: tuple[str, ...] = Field(
         default=(), description="Public keys. Only versions signed by one of them are served."
+    )
+    versions: ServedVersions = Field(
+        default="all",
+        description="Which versions are loaded and served: all, or only those that an alias points "
+        "at.",
     )
     cors: tuple[str, ...] = Field(
         default=(),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ async def test_polls_grow_with_changes_not_with_prompts(
     server: Running, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.promote("reviews@2", "production")
-    calls = count_calls(server.sync._registry.store, monkeypatch)
+    calls = count_calls(registry.store, monkeypatch)
     await server.sync.poll()
     changed = [key for key in calls if key.startswith("prompts/")]
     assert changed and {key.split("/")[1] for key in changed} == {"reviews"}
@@ -387,6 +388,99 @@ async def test_ready_when_the_aliases_are(
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await version_of(server, "reviews@3") == "reviews@3"
+
+
+async def test_only_what_aliases_point_at(
+    model: Any,
+    registry: Registry,
+    make_prompt: MakePrompt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in (20, 21):
+        registry.push(make_prompt(seed), "reviews")
+    registry.promote("reviews@3", "staging")
+    calls = count_calls(registry.store, monkeypatch)
+    async with running(model, registry, tmp_path / "cache", versions="aliases") as server:
+        read = [key for key in calls if key.startswith("prompts/") and "/versions/0" in key]
+        assert {key[-13:] for key in read} == {"00000001.json", "00000003.json"}
+        assert not any(key.startswith(("prompts/titles/versions/0",)) for key in calls)
+        fetched = [key for key in calls if key.startswith("blobs/")]
+        assert sorted(fetched) == sorted(  # the files of two versions, each once
+            blob_key(file.sha256)
+            for reference in ("reviews@1", "reviews@3")
+            for file in registry.resolve(reference).record.files.values()
+        )
+        assert len(server.engine.held) == 2
+        assert await version_of(server, "reviews") == "reviews@1"
+        assert await version_of(server, "reviews@3") == "reviews@3"
+        for model_name, number in (("reviews@2", 2), ("reviews@latest", 4), ("titles", 1)):
+            reply = await server.client.post("/v1/classify", {"model": model_name, "input": "x"})
+            assert (reply.status, reply.code) == (404, "model_not_found")
+            assert f"no alias points at {number}" in reply.json["error"]["message"]
+        ready = (await server.client.get("/readyz")).json
+        assert (ready["prompts"], ready["loading"], ready["unserved"]) == (2, 0, 4)
+        registry.promote("reviews@4", "staging")
+        await server.sync.poll()
+        assert await version_of(server, "reviews@latest") == "reviews@4"
+        assert await version_of(server, "reviews@3") == 404
+        assert len(server.engine.held) == 2
+    (tmp_path / "registry").rename(tmp_path / "away")
+    async with running(model, registry, tmp_path / "cache", versions="aliases") as server:
+        assert await version_of(server, "reviews@staging") == "reviews@4"
+
+
+async def test_a_cache_of_all_versions_serves_those_of_aliases(
+    model: Any, registry: Registry, tmp_path: Path
+) -> None:
+    async with running(model, registry, tmp_path / "cache"):
+        pass
+    (tmp_path / "registry").rename(tmp_path / "away")
+    async with running(model, registry, tmp_path / "cache", versions="aliases") as server:
+        assert await version_of(server, "reviews") == "reviews@1"
+        assert await version_of(server, "reviews@2") == 404
+        assert len(server.engine.held) == 1
+
+
+async def test_aliases_are_loaded_first_and_several_versions_at_once(
+    model: Any, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start would not end if versions were loaded one after the other."""
+    read, begun = registry.read, []
+    together = threading.Barrier(4)
+
+    def reading(version: Any) -> Any:
+        begun.append(str(version))
+        together.wait(timeout=60)
+        return read(version)
+
+    monkeypatch.setattr(registry, "read", reading)
+    async with running(model, registry, tmp_path / "cache"):
+        assert begun[0] == "reviews@1"  # production
+        assert sorted(begun) == ["pairs@1", "reviews@1", "reviews@2", "titles@1"]
+
+
+async def test_a_failing_engine_keeps_nothing_that_is_not_served(
+    server: Running, registry: Registry, make_prompt: MakePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, hold = set(server.engine.held), server.engine.hold
+    for seed, name in ((40, "first"), (41, "second")):
+        registry.push(make_prompt(seed), name)
+    bad = registry.read("second@1").prompt.digest
+
+    async def fail(prompt: Any) -> None:
+        if prompt.digest == bad:
+            raise EngineError("out of memory")
+        await hold(prompt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.engine, "hold", fail)
+        await server.sync.poll()
+    assert len(server.engine.held) == len(served) + 1 and "first" not in server.catalog.entries
+    for name in ("first", "second"):
+        registry.delete(f"{name}@1")
+    await server.sync.poll()
+    assert server.engine.held == served
 
 
 async def test_a_prompt_with_the_backbones_name_is_not_served(

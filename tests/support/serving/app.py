@@ -21,7 +21,7 @@ from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.models.sync import RegistrySync
-from cuecard.serving.settings import Limits, SystemMessages
+from cuecard.serving.settings import Limits, ServedVersions, SystemMessages
 from support.asgi import Client
 from support.oracles.serial_engine import SerialEngine
 
@@ -57,6 +57,7 @@ async def running(
     keys: Path | None = None,
     engine: SerialEngine | None = None,
     trusted: Sequence[str] = (),
+    versions: ServedVersions = "all",
     cors: tuple[str, ...] = (),
     system_messages: SystemMessages = "refuse",
 ) -> AsyncIterator[Running]:
@@ -67,7 +68,7 @@ async def running(
     log = JsonLog(out)
     catalog = PromptCatalog(engine, model.name)
     cached = DiskCache(registry.store.url, cache, trusted)
-    sync = RegistrySync(registry, catalog, engine, cached, log, lambda: clock[0], trusted)
+    sync = RegistrySync(registry, catalog, cached, log, lambda: clock[0], trusted, versions)
     await sync.start()
     limiter = RateLimiter(
         limits.max_requests,

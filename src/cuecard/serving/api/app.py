@@ -32,7 +32,7 @@ from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import CONTENT_TYPE, Metrics
 from cuecard.serving.http.middleware import RequestMiddleware, ShutdownState
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.models.sync import RegistryState
+from cuecard.serving.models.registry_state import RegistryState
 from cuecard.serving.protocol.errors import APIError, to_api_error
 from cuecard.serving.protocol.requests import (
     ChatRequest,

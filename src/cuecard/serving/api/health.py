@@ -8,7 +8,7 @@ from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.models.catalog import PromptCatalog
-from cuecard.serving.models.sync import RegistryState
+from cuecard.serving.models.registry_state import RegistryState
 
 
 def readiness(
@@ -45,6 +45,7 @@ def readiness(
         "keys": None if keys is None else {"problem": keys.problem},
         "prompts": sum(len(entry.prompts) for entry in service.catalog.entries.values()),
         "loading": sum(len(entry.loading) for entry in service.catalog.entries.values()),
+        "unserved": sum(len(entry.unserved) for entry in service.catalog.entries.values()),
         "problems": _problems(service.catalog, state),
         "refused": {
             f"{name}@{number}": why

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from cuecard.engine.protocol import Engine
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.models.catalog import PromptCatalog
-from cuecard.serving.models.sync import RegistryState
+from cuecard.serving.models.registry_state import RegistryState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

@@ -82,6 +82,7 @@ class NameEntry:
         broken: number -> why a version cannot answer at the moment.
         lost: alias -> the number it should point at, where that version cannot answer.
         loading: versions without an alias that are still to be loaded.
+        unserved: versions that are left out because no alias points at them.
     """
 
     versions: Mapping[int, ServedPrompt] = field(default_factory=dict)
@@ -90,11 +91,13 @@ class NameEntry:
     broken: Mapping[int, str] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     loading: frozenset[int] = frozenset()
+    unserved: frozenset[int] = frozenset()
 
     @property
     def newest(self) -> ServedPrompt | None:
-        """The highest version that can answer."""
-        return self.versions[max(self.versions)] if self.versions else None
+        """The highest version that can answer; None where a higher one is left out."""
+        number = max({*self.versions, *self.unserved}, default=0)
+        return self.versions.get(number)
 
     @property
     def default(self) -> ServedPrompt | None:
@@ -121,12 +124,15 @@ class NameEntry:
         if _is_number(target):
             number: int | None = int(target)
         elif target in ("", LATEST):
-            number = max({*self.refused, *self.broken}, default=None)
+            number = max({*self.refused, *self.broken, *self.unserved}, default=None)
         else:
             number = self.lost.get(target)
         if number is not None and number in self.refused:
             why = self.refused[number]
             return ModelNotFoundError(f"The model '{model}' cannot be served here: {why}.")
+        if number is not None and number in self.unserved:
+            why = f"no alias points at {number}, and only versions with an alias are served"
+            return ModelNotFoundError(f"The model '{model}' is not served here: {why}.")
         if number is not None and (number in self.broken or number in self.loading):
             why = self.broken.get(number, "it is still being loaded")
             return ModelNotReadyError(f"The model '{model}' cannot answer: {why}.")

@@ -10,59 +10,28 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
 
-from cuecard.engine.protocol import Engine, Held
-from cuecard.errors import (
-    ConfigError,
-    CuecardError,
-    EngineError,
-    SignatureError,
-    WrongBackboneError,
-)
-from cuecard.registry import PromptPackage, Registry, Version
-from cuecard.registry.signing import check_signed
+from cuecard.errors import CuecardError
+from cuecard.registry import Registry, Version
 from cuecard.registry.watch import Listing, NameListing, RegistryWatch
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.models.answer_check import check_answers
 from cuecard.serving.models.catalog import NameEntry, PromptCatalog, ServedPrompt
-from cuecard.serving.models.disk_cache import CachedName, CachedVersion, DiskCache
+from cuecard.serving.models.disk_cache import CachedName, DiskCache
+from cuecard.serving.models.loader import LoadFailure, VersionLoader
+from cuecard.serving.models.registry_state import RegistryState
+from cuecard.serving.settings import ServedVersions
 
-_RETRY_SECONDS = 15.0
-
-
-@dataclass(slots=True)
-class RegistryState:
-    """The state of the connection to the registry.
-
-    Attributes:
-        url: the registry's URL.
-        reachable: whether the last poll succeeded.
-        problem: why it failed.
-        seen: monotonic time of the last successful poll; None if there was none.
-        polls, failures: how many polls there were, and how many of them failed.
-        cache_problem: why the disk cache cannot be written.
-        name_problems: name -> why its versions cannot be listed.
-    """
-
-    url: str
-    reachable: bool = False
-    problem: str | None = None
-    seen: float | None = None
-    polls: int = 0
-    failures: int = 0
-    cache_problem: str | None = None
-    name_problems: Mapping[str, str] | None = None
+_NAME_OF_BACKBONE = "this is the name of the backbone, which takes precedence"
+Loaded = Mapping[tuple[str, int], ServedPrompt | LoadFailure]
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why a version cannot answer, whether permanently, and when it was tried."""
+class _Plan:
+    """What becomes of a name's versions: they stay, are loaded now, or are loaded later."""
 
-    why: str
-    permanent: bool
-    at: float
+    kept: Mapping[int, ServedPrompt]
+    now: Sequence[Version]
+    later: frozenset[int]
 
 
 class RegistrySync:
@@ -71,34 +40,32 @@ class RegistrySync:
     Args:
         registry: the source.
         catalog: the catalog to update.
-        engine: runs the prompts.
         cache: where the catalog is saved, for a start without the registry.
         log: gets a line for every change.
         clock: monotonic seconds, for ages and retries.
         trusted: public keys (`read_trusted`); only versions signed by one of them are served.
+        versions: which are served: all, or those that an alias points at. The records of others
+            are not read then.
     """
 
     def __init__(
         self,
         registry: Registry,
         catalog: PromptCatalog,
-        engine: Engine,
         cache: DiskCache,
         log: JsonLog,
         clock: Callable[[], float] = time.monotonic,
         trusted: Sequence[str] = (),
+        versions: ServedVersions = "all",
     ) -> None:
         self.state = RegistryState(registry.store.url)
-        self._registry = registry
-        self._watch = RegistryWatch(registry, clock)
+        self._watch = RegistryWatch(registry, clock, aliased_only=versions == "aliases")
+        self._aliased_only = versions == "aliases"
+        self._loader = VersionLoader(registry, self.state, catalog, cache, clock, trusted)
         self._catalog = catalog
-        self._engine = engine
         self._cache = cache
         self._log = log
         self._clock = clock
-        self._trusted = tuple(trusted)
-        self._failed: dict[str, _Failure] = {}
-        self._signed: set[str] = set()
         self._problems: dict[str, str] = {}
         self._listed: dict[str, NameListing] = {}
         self._started = False
@@ -106,7 +73,8 @@ class RegistrySync:
     async def start(self) -> None:
         """Serve the registry's prompts, or those served last if it is unreachable.
 
-        Returns once each name's aliases and newest version are loaded; `run` loads the others.
+        Returns once each name's aliases and newest version are loaded, aliases first; `run` loads
+        the others.
 
         Raises:
             RegistryError: no registry, and nothing cached from an earlier run.
@@ -175,20 +143,25 @@ class RegistrySync:
 
     async def _apply(self, listing: Listing) -> None:
         before = self._catalog.entries
+        readable = {
+            name: found
+            for name, found in listing.names.items()
+            if isinstance(found, NameListing) and name != self._catalog.backbone
+        }
+        built = await self._build_entries(readable)
+        self._listed |= readable
         changed: dict[str, NameEntry] = {}
         for name, found in listing.names.items():
-            was = before.get(name, NameEntry())
-            problem = found.what if isinstance(found, CuecardError) else None
-            if name == self._catalog.backbone:
-                problem = "this is the name of the backbone, which takes precedence"
-            if isinstance(found, NameListing) and problem is None:
+            if name in built:
                 self._problems.pop(name, None)
-                self._listed[name] = found
-                changed[name] = await self._build_entry(name, found, was)
-            else:
-                self._problems[name] = problem or ""
-                if was.prompts and name != self._catalog.backbone:
-                    changed[name] = was
+                changed[name] = built[name]
+                continue
+            if name == self._catalog.backbone or isinstance(found, NameListing):
+                self._problems[name] = _NAME_OF_BACKBONE
+                continue
+            self._problems[name] = found.what
+            if name in before and before[name].prompts:
+                changed[name] = before[name]
         if listing.complete:
             self._problems = {n: why for n, why in self._problems.items() if n in listing.names}
             self._serve(changed)
@@ -210,7 +183,7 @@ class RegistrySync:
         number = max(entry.loading)
         version = self._listed[name].versions[number]
         try:
-            loaded = await self._load_version(name, version)
+            loaded = await self._loader.load(name, version)
         except CuecardError as error:  # the engine failed; the next poll reports it too
             self._record_failure(error)
             return False
@@ -255,157 +228,87 @@ class RegistrySync:
         except OSError as error:
             self.state.cache_problem = error.strerror or str(error)
 
-    async def _build_entry(self, name: str, listed: NameListing, before: NameEntry) -> NameEntry:
-        """A name's new entry; an alias whose new target cannot answer keeps its old one.
+    async def _build_entries(self, listed: Mapping[str, NameListing]) -> dict[str, NameEntry]:
+        """The names' new entries. What is new is loaded first, of all names together."""
+        before = {name: self._catalog.entries.get(name, NameEntry()) for name in listed}
+        plans = {name: self._plan(found, before[name]) for name, found in listed.items()}
+        now = [(name, version) for name, plan in plans.items() for version in plan.now]
+        aliased = {(name, n) for name, found in listed.items() for n in found.aliases.values()}
+        now.sort(key=lambda each: (each[0], each[1].number) not in aliased)
+        loaded = await self._loader.load_all(now)
+        return {
+            name: _build_entry(name, found, before[name], plans[name], loaded)
+            for name, found in listed.items()
+        }
 
-        At the start, versions without an alias, except the newest, are left to `_load_next`.
-        """
+    def _plan(self, listed: NameListing, before: NameEntry) -> _Plan:
+        """At the start, versions without an alias, except the newest, are left to `_load_next`."""
         first = {*listed.aliases.values(), max(listed.versions, default=0)}
         known = {served.number: served for served in before.prompts}
-        versions: dict[int, ServedPrompt] = {}
-        refused: dict[int, str] = {}
-        broken: dict[int, str] = dict(listed.unreadable)
-        loading: set[int] = set()
-        for number, version in listed.versions.items():
-            if number in known and known[number].content == version.record.content:
-                versions[number] = known[number]
-                continue
-            later = number in before.loading or not self._started
-            if later and number not in first and not self._has_failed(version):
-                loading.add(number)
-                continue
-            loaded = await self._load_version(name, version)
-            if isinstance(loaded, ServedPrompt):
-                versions[number] = loaded
-            else:
-                (refused if loaded.permanent else broken)[number] = loaded.why
-        aliases: dict[str, ServedPrompt] = {}
-        lost: dict[str, int] = {}
-        for alias, number in listed.aliases.items():
-            if number in versions:
-                aliases[alias] = versions[number]
-            else:
-                lost[alias] = number
-                if alias in before.aliases:
-                    aliases[alias] = before.aliases[alias]
-        return NameEntry(versions, aliases, refused, broken, lost, frozenset(loading))
-
-    def _has_failed(self, version: Version) -> bool:
-        failed = self._failed.get(version.record.content)
-        return failed is not None and self._holds(failed)
-
-    def _holds(self, failed: _Failure) -> bool:
-        """Whether it is too early for another try."""
-        return failed.permanent or self._clock() - failed.at < _RETRY_SECONDS
-
-    async def _load_version(self, name: str, version: Version) -> ServedPrompt | _Failure:
-        record = version.record
-        entry = CachedVersion(
-            number=version.number, content=record.content, created=_seconds(record.at)
+        kept = {
+            number: known[number]
+            for number, version in listed.versions.items()
+            if number in known and known[number].content == version.record.content
+        }
+        later = frozenset(
+            number
+            for number, version in listed.versions.items()
+            if number not in first.union(kept)
+            and (number in before.loading or not self._started)
+            and not self._loader.has_failed(version)
         )
-        try:
-            await asyncio.to_thread(self._check_signed, version)
-        except SignatureError as error:
-            return _Failure(error.what, True, self._clock())
-        except CuecardError as error:
-            return _Failure(error.what, False, self._clock())
-        return await self._load(name, entry, partial(self._registry.read, version))
-
-    def _check_signed(self, version: Version) -> None:
-        """Verify, once per version, that a trusted key has signed it."""
-        if self._trusted and version.sha256 not in self._signed:
-            check_signed(self._registry.store, version, self._trusted)
-            self._signed.add(version.sha256)
+        wanted = listed.versions.keys() - kept.keys() - later
+        return _Plan(kept, [listed.versions[number] for number in sorted(wanted)], later)
 
     async def _load_cached(self, known: Mapping[str, CachedName]) -> dict[str, NameEntry]:
         """What was served last, as far as the cache has it."""
-        entries: dict[str, NameEntry] = {}
-        for name, each in known.items():
-            versions = {one.number: one for one in (*each.versions, *each.aliases.values())}
-            found: dict[int, ServedPrompt] = {}
-            broken: dict[int, str] = {}
-            for number, version in versions.items():
-                loaded = await self._load(name, version, None)
-                if isinstance(loaded, ServedPrompt):
-                    found[number] = loaded
-                else:
-                    broken[number] = loaded.why
-            listed = {version.number for version in each.versions}
-            entries[name] = NameEntry(
-                {number: served for number, served in found.items() if number in listed},
-                {a: found[e.number] for a, e in each.aliases.items() if e.number in found},
-                {},
-                broken,
-                {a: e.number for a, e in each.aliases.items() if e.number not in found},
-            )
-        return entries
+        return {name: await self._cached_entry(name, each) for name, each in known.items()}
 
-    async def _load(
-        self, name: str, entry: CachedVersion, read: Callable[[], PromptPackage] | None
-    ) -> ServedPrompt | _Failure:
-        """A version, verified and loaded into the engine; a failure is remembered for a while.
-
-        Args:
-            read: fetches it from the registry; None: from the cache only.
-        """
-        failed = self._failed.get(entry.content)
-        if failed and self._holds(failed):
-            return failed
-        try:
-            package = await asyncio.to_thread(self._package, entry.content, read)
-            served = _served(name, entry, package)
-            await asyncio.to_thread(self._engine.refuses, package.prompt)
-            await self._load_into_engine(served)
-        except EngineError:
-            raise
-        except CuecardError as error:
-            permanent = isinstance(error, WrongBackboneError | ConfigError)
-            failure = _Failure(error.what, permanent, self._clock())
-            self._failed[entry.content] = failure
-            return failure
-        self._failed.pop(entry.content, None)
-        return served
-
-    async def _load_into_engine(self, served: ServedPrompt) -> None:
-        await self._engine.hold(served.held)
-        try:
-            await check_answers(self._engine, served)
-        except CuecardError:
-            self._catalog.release(served.held.digest)
-            raise
-
-    def _package(self, content: str, read: Callable[[], PromptPackage] | None) -> PromptPackage:
-        cached = self._cache.get(content)
-        if cached is not None:
-            return cached
-        if read is None:
-            raise CuecardError("it is not in the cache", where=str(self._cache.folder(content)))
-        package = read()
-        try:
-            self._cache.put(package, content)
-        except CuecardError as error:
-            self.state.cache_problem = error.what
-        return package
+    async def _cached_entry(self, name: str, each: CachedName) -> NameEntry:
+        listed = {version.number: version for version in each.versions}
+        aliased = {version.number: version for version in each.aliases.values()}
+        found: dict[int, ServedPrompt] = {}
+        broken: dict[int, str] = {}
+        wanted = aliased if self._aliased_only else listed | aliased
+        for number, version in wanted.items():
+            loaded = await self._loader.load_cached(name, version)
+            if isinstance(loaded, ServedPrompt):
+                found[number] = loaded
+            else:
+                broken[number] = loaded.why
+        return NameEntry(
+            {number: served for number, served in found.items() if number in listed},
+            {a: found[e.number] for a, e in each.aliases.items() if e.number in found},
+            {},
+            broken,
+            {a: e.number for a, e in each.aliases.items() if e.number not in found},
+            unserved=frozenset(listed.keys() - wanted.keys()),
+        )
 
 
-def _served(name: str, entry: CachedVersion, package: PromptPackage) -> ServedPrompt:
-    prompt = package.prompt
-    return ServedPrompt(
-        name,
-        entry.number,
-        entry.content,
-        entry.created,
-        prompt,
-        Held(prompt.digest, prompt.injection()),
-        prompt.spec,
-    )
-
-
-def _seconds(at: str) -> int:
-    try:
-        return int(datetime.fromisoformat(at).timestamp())
-    except (ValueError, OverflowError):
-        return 0
+def _build_entry(
+    name: str, listed: NameListing, before: NameEntry, plan: _Plan, loaded: Loaded
+) -> NameEntry:
+    """A name's new entry; an alias whose new target cannot answer keeps its old one."""
+    versions = dict(plan.kept)
+    refused: dict[int, str] = {}
+    broken: dict[int, str] = dict(listed.unreadable)
+    for version in plan.now:
+        found = loaded[name, version.number]
+        if isinstance(found, ServedPrompt):
+            versions[version.number] = found
+        else:
+            (refused if found.permanent else broken)[version.number] = found.why
+    aliases: dict[str, ServedPrompt] = {}
+    lost: dict[str, int] = {}
+    for alias, number in listed.aliases.items():
+        if number in versions:
+            aliases[alias] = versions[number]
+        else:
+            lost[alias] = number
+            if alias in before.aliases:
+                aliases[alias] = before.aliases[alias]
+    return NameEntry(versions, aliases, refused, broken, lost, plan.later, listed.unaliased)
 
 
 def _summary(entries: Mapping[str, NameEntry]) -> dict[str, str]:

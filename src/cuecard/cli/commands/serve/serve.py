@@ -33,6 +33,7 @@ SERVER = Fields(
         "cors": Flag(metavar="ORIGIN", repeat=True),
         "system_messages": Flag(),
         "poll": Flag(metavar="SECONDS"),
+        "versions": Flag("--serve"),
         "limits.max_body_bytes": Flag(),
         "limits.max_texts": Flag(),
         "limits.max_characters": Flag(),
