@@ -31,7 +31,8 @@ from support.dying import Killed, counted
 from support.tiny import tiny_backbone
 
 NAMES = ("majority", "tfidf", "embedding-lr", "zero-shot", "in-context", "start")
-TRAINED = ("prompt-tuning", "p-tuning-v2", "lora", "full")
+TRAINED = ("prompt-tuning", "p-tuning-v2", "lora", "lora+prompt", "full")
+CHANGING = ("lora", "lora+prompt", "full")
 CONFIG = TrainConfig(steps=4, batch_rows=4, eval_every=2)
 
 
@@ -73,7 +74,7 @@ def test_prompts_leave_the_weights_as_they_are(whole: tuple[Contest, dict[str, R
             assert weights is None
             continue
         assert weights is not None and weights.before == weights.after == digest
-        assert weights.changed == (name in ("lora", "full"))
+        assert weights.changed == (name in CHANGING)
 
 
 def test_what_each_changes_and_costs(whole: tuple[Contest, dict[str, Ranked]]) -> None:
@@ -86,7 +87,11 @@ def test_what_each_changes_and_costs(whole: tuple[Contest, dict[str, Ranked]]) -
     assert standings["zero-shot"].parameters == standings["start"].parameters == 0
     assert standings["tfidf"].parameters > 0
     switches = {name: one.switch for name, one in standings.items() if one.switch}
-    assert {name for name, one in switches.items() if not one.mixes} == {"lora", "full"}
+    assert {name for name, one in switches.items() if not one.mixes} == {*CHANGING}
+    both = standings["prompt-tuning"], standings["lora"]
+    assert standings["lora+prompt"].parameters == sum(one.parameters for one in both)
+    assert standings["lora+prompt"].nbytes == sum(one.nbytes for one in both)
+    assert standings["lora+prompt"].facts["prompt"] == both[0].facts["digest"]
     matrices = [p for p in contest.backbone.model.parameters() if p.ndim > 1]
     assert standings["full"].parameters == sum(p.numel() for p in matrices)
     assert standings["full"].nbytes == sum(p.nbytes for p in matrices)
@@ -104,6 +109,29 @@ def test_words_alone_forget_nothing(whole: tuple[Contest, dict[str, Ranked]]) ->
     assert lost["prompt-tuning"] is not None and lost["prompt-tuning"].more != 0
     assert lost["lora"] is not None and lost["lora"].more != 0
     assert len({one.off for one in lost.values() if one is not None}) == 1
+
+
+def test_a_search_may_run_what_prompt_tuning_runs(tmp_path: Path) -> None:
+    backbone, config = tiny_backbone(), CONFIG.model_copy(update={"steps": 32, "eval_every": 8})
+    contest = replace(contest_of(backbone, review_task(60), tmp_path), config=config)
+    trained = run(contest, "prompt-tuning")["prompt-tuning"].standing.facts
+    found = run(contest, "search")["search"]
+    facts = found.standing.facts
+    rates = len(trained["losses"])
+    assert facts["tokens"] == pytest.approx(rates * trained["tokens_of_one_run"], rel=0.25)
+    assert "1 round" in facts["effort"]
+    # Stopped before its result was kept, it pays for no call twice: the journal has them.
+    (tmp_path / "search" / "contestant.json").unlink()
+    backbone.reset_counts()
+    again = run(contest, "search")["search"]
+    assert again.test is not None and found.test is not None
+    assert again.test.metrics == found.test.metrics and again.standing.facts == facts
+    tested = sum(
+        len(contest.task.spec.encode(r, backbone.tokenizer).context) for r in contest.task.test
+    )
+    assert backbone.counts["tokens"] < 8 * tested
+    few = run(contest_of(backbone, review_task(60)), "search")["search"]
+    assert "too small for a search" in str(few.standing.left_out)
 
 
 def test_a_finished_contender_is_not_run_again(whole: tuple[Contest, dict[str, Ranked]]) -> None:
@@ -136,7 +164,7 @@ def test_the_rows_of_the_table(whole: tuple[Contest, dict[str, Ranked]]) -> None
     assert list(facts["contestants"]) == [*NAMES, *TRAINED]
     best = max(("zero-shot", "in-context"), key=lambda name: found[name].standing.score or 0)
     assert facts["reference"] == best
-    assert len(facts["pairs"]) == 10 * 9 / 2
+    assert len(facts["pairs"]) == 11 * 10 / 2
     by_pair = {(one["a"], one["b"]): one for one in facts["pairs"]}
     own = facts["contestants"]["lora"]
     one = by_pair["lora", best]

@@ -227,6 +227,13 @@ def _contestant(event: Event) -> str:
     return f"{event['title']}:"
 
 
+def _search(event: Event) -> str | None:
+    from cuecard.cli.views.search import search_text
+
+    text = search_text(event["told"])
+    return None if text is None else f"  {text}"
+
+
 def _contestant_kept(event: Event) -> str:
     return f"{event['contestant']} is finished; nothing was run again"
 
@@ -249,7 +256,7 @@ def _contestant_done(event: Event) -> str:
 
 _PLACES = {"memory": "memory", "disk": "the run's folder"}
 
-_TEXTS: Mapping[str, Callable[[Event], str]] = {
+_TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "start": _start,
     "vtab": _vtab,
     "teachers": _teachers,
@@ -279,5 +286,6 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "contestant_kept": _contestant_kept,
     "contestant_done": _contestant_done,
     "rate": _rate,
+    "search": _search,
     "rate_diverged": _rate_diverged,
 }

@@ -9,8 +9,10 @@ from cuecard.comparison.contest.contenders.embedding_lr import EmbeddingRegressi
 from cuecard.comparison.contest.contenders.full import FullTuning
 from cuecard.comparison.contest.contenders.in_words import InContext, ZeroShot
 from cuecard.comparison.contest.contenders.lora import TunedLora
+from cuecard.comparison.contest.contenders.lora_prompt import LoraWithPrompt
 from cuecard.comparison.contest.contenders.majority import Majority
 from cuecard.comparison.contest.contenders.prompts import TunedPrompt, UntrainedPrompt
+from cuecard.comparison.contest.contenders.search import WordSearch
 from cuecard.comparison.contest.contenders.tfidf import Tfidf
 from cuecard.errors import ConfigError
 from cuecard.tasks.similar import nearest
@@ -21,6 +23,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "embedding-lr": EmbeddingRegression(),
     "zero-shot": ZeroShot(),
     "in-context": InContext(),
+    "search": WordSearch(),
     "start": UntrainedPrompt(),
     "prompt-tuning": TunedPrompt("prompt-tuning"),
     "p-tuning": TunedPrompt("p-tuning"),
@@ -29,6 +32,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "residual": TunedPrompt("residual"),
     "dept": TunedPrompt("dept"),
     "lora": TunedLora(),
+    "lora+prompt": LoraWithPrompt(),
     "full": FullTuning(),
 }
 """In the order of the table."""

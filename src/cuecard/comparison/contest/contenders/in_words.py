@@ -48,7 +48,7 @@ class ZeroShot:
         spec = contest.task.spec
         if spec.task_kind.hand_written is None and spec.mode != "head":
             return _bare(contest)
-        task, _ = _asked(contest)
+        task, _ = task_in_words(contest)
         return _chosen(contest, default_manual_prompts(task.spec))
 
 
@@ -69,7 +69,7 @@ class InContext:
 
     def prepare(self, contest: Contest) -> Prepared:
         """Choose it on validation rows."""
-        task, _ = _asked(contest)
+        task, _ = task_in_words(contest)
         bare = ManualPrompt("template", task.spec.template, chat=task.spec.chat)
         counts = demonstration_counts(task.spec, task.train)
         seed = contest.config.seed
@@ -77,7 +77,7 @@ class InContext:
         return _chosen(contest, tried)
 
 
-def _asked(contest: Contest) -> tuple[Task, HandWritten]:
+def task_in_words(contest: Contest) -> tuple[Task, HandWritten]:
     """The task in words, and how prompts are chosen.
 
     Raises:
@@ -91,7 +91,7 @@ def _asked(contest: Contest) -> tuple[Task, HandWritten]:
 
 
 def _chosen(contest: Contest, candidates: Sequence[ManualPrompt]) -> Prepared:
-    task, how = _asked(contest)
+    task, how = task_in_words(contest)
     cpu, began = time.process_time(), time.perf_counter()
 
     def told(trial: ManualTrial, number: int, total: int) -> None:

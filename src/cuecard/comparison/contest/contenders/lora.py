@@ -18,7 +18,7 @@ from cuecard.comparison.contest.contenders.prompts import (
     losses_text,
     run_facts_of,
 )
-from cuecard.comparison.contest.rates import best_rate, setup_of
+from cuecard.comparison.contest.rates import Tried, best_rate, setup_of
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train_lora import LoraRun, TrainableAdapter, train_adapter
 from cuecard.training.trainables.lora import merged
@@ -42,20 +42,15 @@ class TunedLora:
 
     def prepare(self, contest: Contest) -> Prepared:
         """Train at each rate, and keep the best by validation loss."""
-        adapter = TrainableAdapter(contest.lora)
-
-        def at(setup: TrainSetup, folder: Path | None) -> LoraRun:
-            return train_adapter(setup, adapter, folder=folder, observer=contest.tell)
-
-        tried = best_rate(contest, self.setup(contest), at)
+        tried = best_lora(contest, self.setup(contest), TrainableAdapter(contest.lora))
         run = tried.best
         return Prepared(
             score=run.validation.accuracy,
             parameters=run.trained,
-            nbytes=sum(each.nbytes for each in run.adapter.updates.values()) + run.prompt.nbytes,
+            nbytes=nbytes_of(run),
             cpu_seconds=tried.cpu_seconds,
             seconds=tried.seconds,
-            loaded=partial(_loaded, contest.backbone, run),
+            loaded=partial(loaded_lora, contest.backbone, run),
             facts={
                 **run_facts_of(run),
                 "adapter": run.adapter.digest,
@@ -64,8 +59,23 @@ class TunedLora:
         )
 
 
+def best_lora(contest: Contest, setup: TrainSetup, adapter: TrainableAdapter) -> Tried[LoraRun]:
+    """Adapters at each rate; those that are finished in the contender's folder are read."""
+
+    def at(made: TrainSetup, folder: Path | None) -> LoraRun:
+        return train_adapter(made, adapter, folder=folder, observer=contest.tell)
+
+    return best_rate(contest, setup, at)
+
+
+def nbytes_of(run: LoraRun) -> int:
+    """The adapter, and the prompt in front of it or the task's head."""
+    return sum(each.nbytes for each in run.adapter.updates.values()) + run.prompt.nbytes
+
+
 @contextmanager
-def _loaded(backbone: Backbone, run: LoraRun) -> Iterator[Loaded]:
+def loaded_lora(backbone: Backbone, run: LoraRun) -> Iterator[Loaded]:
+    """The backbone with the adapter merged, and the prompt that is with it."""
     # Inputs that were kept are those of the layers as they were.
     with (
         backbone.forgetting(),

@@ -12,7 +12,7 @@ from typing import Any
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
-from cuecard.comparison.contest.rates import best_rate, setup_of
+from cuecard.comparison.contest.rates import Tried, best_rate, setup_of
 from cuecard.lazy import torch
 from cuecard.methods import MethodSettings, method_settings
 from cuecard.training.run import FinishedRun, Run
@@ -47,12 +47,7 @@ class TunedPrompt:
 
     def prepare(self, contest: Contest) -> Prepared:
         """Train at each rate, and keep the best by validation loss."""
-        method = self._settings(contest)
-
-        def at(setup: TrainSetup, folder: Path | None) -> Run:
-            return train_prompt(setup, method, folder=folder, observer=contest.tell)
-
-        tried = best_rate(contest, self.setup(contest), at)
+        tried = self.tried(contest)
         run = tried.best
         return Prepared(
             score=run.validation.accuracy,
@@ -64,6 +59,15 @@ class TunedPrompt:
             mixes=True,
             facts={**run_facts_of(run), "losses": losses_text(tried.losses)},
         )
+
+    def tried(self, contest: Contest) -> Tried[Run]:
+        """Its runs; those that are finished in the contender's folder are read."""
+        method = self._settings(contest)
+
+        def at(setup: TrainSetup, folder: Path | None) -> Run:
+            return train_prompt(setup, method, folder=folder, observer=contest.tell)
+
+        return best_rate(contest, self.setup(contest), at)
 
     def _settings(self, contest: Contest) -> MethodSettings:
         given = contest.prompt
@@ -80,7 +84,7 @@ class UntrainedPrompt:
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """Those of prompt tuning."""
-        return _start_of(contest).parts
+        return trainable_start(contest).parts
 
     def setup(self, contest: Contest) -> TrainSetup | None:
         """It is not trained."""
@@ -89,7 +93,7 @@ class UntrainedPrompt:
     def prepare(self, contest: Contest) -> Prepared:
         """What the init alone gives."""
         cpu, began = time.process_time(), time.perf_counter()
-        setup = setup_of(contest, _start_of(contest))
+        setup = setup_of(contest, trainable_start(contest))
         with torch.no_grad():
             seen = setup.validate(setup.start, brief=False)
             injection, head = setup.start.injection(), head_of(setup.start)
@@ -113,7 +117,8 @@ class UntrainedPrompt:
         )
 
 
-def _start_of(contest: Contest) -> TrainablePrompt:
+def trainable_start(contest: Contest) -> TrainablePrompt:
+    """What prompt tuning trains."""
     return TrainablePrompt(suited_to(contest.backbone, contest.prompt))
 
 
@@ -139,6 +144,7 @@ def run_facts_of(run: FinishedRun) -> dict[str, Any]:
         "best_step": run.best_step,
         "validation_loss": run.validation.loss,
         "cpu_seconds_of_one_run": run.cpu_seconds,
+        "tokens_of_one_run": run.tokens,
         "digest": run.prompt.digest,
         "alarm": run.alarm,
         "folder": run.folder,
