@@ -15,7 +15,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.trainable import Trainable
 
 
-class Scored(Protocol):
+class ScoredRun(Protocol):
     """A finished run, of whatever was trained."""
 
     @property
@@ -28,7 +28,7 @@ class Scored(Protocol):
     def seconds(self) -> float: ...
 
 
-R = TypeVar("R", bound=Scored)
+R = TypeVar("R", bound=ScoredRun)
 
 FACTORS = (1.0, 3.0, 0.3, 10.0, 0.1)
 """Of the default rate of what is trained, in the order in which they are tried."""
