@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from cuecard.board.guard import Guard, Sessions
 from cuecard.board.pages.cases import CasesPage
 from cuecard.board.pages.compare import ComparePage
+from cuecard.board.pages.data import DataPage
 from cuecard.board.pages.login import add_login
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
@@ -58,6 +59,7 @@ def build_board(settings: BoardSettings) -> BoardApp:
     CasesPage(pages, index, cache).add_to(app)
     ComparePage(pages, index, cache).add_to(app)
     RunPage(pages, index, cache, settings.flags).add_to(app)
+    DataPage(pages, Path()).add_to(app)
     add_login(app, pages, sessions)
     _add_static(app)
     _add_errors(app, pages)

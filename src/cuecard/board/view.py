@@ -18,7 +18,7 @@ from cuecard.evaluation.report import plain
 from cuecard.version import __version__
 from cuecard.visible import visible
 
-NAVIGATION = (("Runs", "/"),)
+NAVIGATION = (("Runs", "/"), ("Data", "/data"))
 
 
 def environment() -> Environment:

@@ -62,5 +62,5 @@ def board(
     def tell(url: str) -> None:
         print_json({"url": url}) if as_json else typer.echo(url)
 
-    settings = BoardSettings(runs, registry, server, host, port, keys, TRAIN.names)
+    settings = BoardSettings(runs, registry, server, host, port, keys, flags=TRAIN.names)
     serve_board(settings, tell)
