@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from cuecard.board.app import build_board
+from cuecard.board.app import BoardApp, build_board
 from cuecard.board.settings import BoardSettings
 from cuecard.cli.recipe_flags import TRAIN
 from support.board_runs import answer, save_run
@@ -33,13 +33,20 @@ def runs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> MakeClient:
+def client(tmp_path: Path) -> Iterator[MakeClient]:
     """Makes a browser on a board; it asks for 127.0.0.1."""
+    boards: list[BoardApp] = []
 
     def make(runs: Path, **settings: Any) -> TestClient:
         registry = str(tmp_path / "prompts")
         chosen = {"registry": registry, "flags": TRAIN.names, **settings}
         board = build_board(BoardSettings(runs, **chosen))
-        return TestClient(board.app, base_url="http://127.0.0.1", raise_server_exceptions=True)
+        boards.append(board)
+        return TestClient(board.app, base_url="http://127.0.0.1")
 
-    return make
+    yield make
+    for board in boards:
+        for job in board.jobs.all():
+            job.process.kill()
+            job.process.wait()
+        board.jobs.close()

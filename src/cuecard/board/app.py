@@ -12,10 +12,13 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp
 
 from cuecard.board.guard import Guard, Sessions
+from cuecard.board.jobs import Jobs
 from cuecard.board.pages.cases import CasesPage
 from cuecard.board.pages.compare import ComparePage
 from cuecard.board.pages.data import DataPage
 from cuecard.board.pages.login import add_login
+from cuecard.board.pages.new import NewPage
+from cuecard.board.pages.registry import RegistryPage
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
 from cuecard.board.records.index import FileCache, RunIndex
@@ -38,11 +41,11 @@ class BoardApp:
 
     Attributes:
         app: what answers.
-        sessions: who may see it.
+        jobs: what was started from it.
     """
 
     app: ASGIApp
-    sessions: Sessions
+    jobs: Jobs
 
 
 def build_board(settings: BoardSettings) -> BoardApp:
@@ -53,17 +56,19 @@ def build_board(settings: BoardSettings) -> BoardApp:
     """
     sessions = Sessions(None if settings.keys is None else KeyStore(settings.keys))
     pages = Pages(sessions, playground=False)
-    index, cache = RunIndex(settings.runs), FileCache()
+    index, cache, jobs = RunIndex(settings.runs), FileCache(), Jobs()
     app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
     RunsPage(pages, index, cache).add_to(app)
     CasesPage(pages, index, cache).add_to(app)
     ComparePage(pages, index, cache).add_to(app)
     RunPage(pages, index, cache, settings.flags).add_to(app)
     DataPage(pages, Path()).add_to(app)
+    NewPage(pages, index, jobs, sessions, settings.flags).add_to(app)
+    RegistryPage(pages, settings.registry, sessions).add_to(app)
     add_login(app, pages, sessions)
     _add_static(app)
     _add_errors(app, pages)
-    return BoardApp(Guard(app, sessions), sessions)
+    return BoardApp(Guard(app, sessions), jobs)
 
 
 def _add_static(app: FastAPI) -> None:

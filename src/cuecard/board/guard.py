@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from fastapi import Request, Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import FormData, Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -38,6 +39,7 @@ _HEADERS = {
 _OPEN = (LOGIN, "/static/")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MOST_SESSIONS = 1_000
+_LONGEST = 1 << 20  # bytes of a form
 
 
 class Sessions:
@@ -81,21 +83,40 @@ class Sessions:
         """Whether a request shows a key that is still valid, or needs none."""
         if self._keys is None:
             return True
+        secret = self._secret_of(request)
+        return secret is not None and self.accepts(secret)
+
+    def who(self, request: Request) -> str | None:
+        """The name of the key that a request shows; None without keys."""
+        if self._keys is None:
+            return None
+        found = self._keys.find(self._secret_of(request) or "")
+        return None if found is None else f"{found.id} on the board"
+
+    def must_be_ours(self, request: Request, form: FormData) -> None:
+        """Refuse a form that does not carry the token of this browser's pages.
+
+        Raises:
+            HTTPException: 403.
+        """
+        token = form.get("token")
+        if not isinstance(token, str) or not hmac.compare_digest(
+            self.token(request).encode(), token.encode("utf-8", "replace")
+        ):
+            raise HTTPException(403, "the form is not of this page: open it again")
+
+    def _secret_of(self, request: Request) -> str | None:
+        """The key that a request shows, by its header or its session."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self.accepts(given.strip())
+            return given.strip()
         with self._lock:
-            secret = self._known.get(request.cookies.get(COOKIE, ""))
-        return secret is not None and self.accepts(secret)
+            return self._known.get(request.cookies.get(COOKIE, ""))
 
     def token(self, request: Request) -> str:
         """What the forms of a browser's pages carry."""
         name = request.cookies.get(COOKIE, "") if self.needs_key else ""
         return hmac.digest(self._secret, name.encode(), "sha256").hex()
-
-    def check(self, request: Request, token: str) -> bool:
-        """Whether a form comes from a page of this browser."""
-        return hmac.compare_digest(self.token(request).encode(), token.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
@@ -125,8 +146,11 @@ class Guard:
     def _refused(self, request: Request) -> Response | None:
         if not self.sessions.needs_key and _host(request.headers) not in _LOOPBACK:
             return PlainTextResponse("This board answers to localhost only.\n", 421)
-        if request.method not in ("GET", "HEAD") and not _same_origin(request.headers):
-            return PlainTextResponse("The request comes from another site.\n", 403)
+        if request.method not in ("GET", "HEAD"):
+            if not _same_origin(request.headers):
+                return PlainTextResponse("The request comes from another site.\n", 403)
+            if not _is_small(request.headers):
+                return PlainTextResponse("The request is too large.\n", 413)
         path = request.url.path
         if path.startswith(_OPEN) or self.sessions.lets_in(request):
             return None
@@ -148,3 +172,9 @@ def _same_origin(headers: Headers) -> bool:
         return False
     origin = headers.get("origin")
     return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def _is_small(headers: Headers) -> bool:
+    """Whether a request says how long it is, and is not longer than a form may be."""
+    length = headers.get("content-length", "")
+    return length.isascii() and length.isdigit() and int(length) <= _LONGEST

@@ -45,6 +45,7 @@ def serve_board(settings: BoardSettings, on_listening: Callable[[str], None]) ->
         asyncio.run(server.serve(sockets=[listener]))
     finally:
         listener.close()
+        board.jobs.close()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -18,7 +18,7 @@ from cuecard.evaluation.report import plain
 from cuecard.version import __version__
 from cuecard.visible import visible
 
-NAVIGATION = (("Runs", "/"), ("Data", "/data"))
+NAVIGATION = (("Runs", "/"), ("New", "/new"), ("Data", "/data"), ("Registry", "/registry"))
 
 
 def environment() -> Environment:

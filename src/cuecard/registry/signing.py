@@ -103,6 +103,22 @@ def check_signed(store: Store, version: Version, trusted: Sequence[str]) -> str:
     )
 
 
+def signers(store: Store, version: Version) -> list[str]:
+    """The public keys of a version's valid signatures, whoever's they are.
+
+    Raises:
+        RegistryError: there are signatures, and `cryptography` is not installed.
+    """
+    name, sha256 = version.record.name, version.sha256
+    found = []
+    for file in store.names(signature_key(name, sha256, "").rpartition("/")[0]):
+        key = file.removesuffix(".json")
+        content = store.read(signature_key(name, sha256, key), MAX_DOCUMENT_BYTES)
+        if content is not None and is_valid(content, sha256, key):
+            found.append(key)
+    return found
+
+
 def is_valid(content: bytes, sha256: str, public_key: str) -> bool:
     """Whether a stored signature is valid for this key and record.
 
