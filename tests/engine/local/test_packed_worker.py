@@ -93,6 +93,19 @@ def test_its_other_rows_come_in_the_next_pass() -> None:
     assert found.stats()["prompts_computed"] == 1
 
 
+def test_a_request_queues_until_its_first_pass() -> None:
+    found = worker(tiny_backbone(), max_num_batched_tokens=40)
+    for seed in range(3):
+        found.add(asked(scoring(None, tokens(seed, 30))))
+    seen = []
+    while found.busy:
+        told(found)
+        seen.append((found.stats()["requests_begun"], found.stats()["queue_seconds"]))
+    assert [begun for begun, _ in seen] == sorted(begun for begun, _ in seen)
+    assert seen[0][0] < 3 and seen[-1][0] == 3
+    assert 0 < seen[0][1] < seen[-1][1]
+
+
 @pytest.mark.parametrize("max_num_batched_tokens", [16, 24, 30, 56, 60])
 def test_a_row_that_is_too_long_goes_on_behind_its_prompt(max_num_batched_tokens: int) -> None:
     """The prompt is never cut; behind it stands nothing, or the first part of its row."""

@@ -67,6 +67,7 @@ def test_as_alone(kind: str) -> None:
         assert [token.id for token in said] == expected
         assert reason == ("length" if len(expected) == 12 else "stop")
     assert stats["passes"] < len(scored) + 2 * len(texts)  # batches, and not a row each
+    assert stats["requests_begun"] == len(scored) + len(texts) and stats["queue_seconds"] > 0
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5-relu", "bloom-alibi"])

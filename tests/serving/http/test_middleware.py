@@ -58,6 +58,34 @@ async def test_keys(model: Any, registry: Registry, tmp_path: Path) -> None:
         assert everything not in server.log.getvalue()
 
 
+async def test_what_each_key_uses(model: Any, registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    secrets = {name: add_key(file, name) for name in ("ann", "bob")}
+    text = {"model": "titles", "prompt": "a film", "max_tokens": 3}
+    async with running(model, registry, tmp_path / "cache", keys=file) as server:
+        used = {"prompt": 0, "completion": 0}
+        for _ in range(2):
+            reply = await server.client.post("/v1/completions", text, **bearer(secrets["ann"]))
+            for kind in used:
+                used[kind] += reply.json["usage"][f"{kind}_tokens"]
+        await server.client.post("/v1/completions", text)  # 401
+        unknown = {**text, "model": "nobody"}
+        await server.client.post("/v1/completions", unknown, **bearer(secrets["bob"]))
+        shown = (await server.client.get("/metrics", **bearer(secrets["ann"]))).body.decode()
+    lines = [line for line in shown.splitlines() if line.startswith("cuecard_key_")]
+    found = {line for line in lines if "_created" not in line}
+    assert found == {
+        'cuecard_key_requests_total{key="ann",status="200"} 2.0',
+        'cuecard_key_requests_total{key="bob",status="404"} 1.0',
+        *(
+            f'cuecard_key_tokens_total{{key="ann",kind="{kind}"}} {float(count)}'
+            for kind, count in used.items()
+        ),
+    }
+    first = 'cuecard_first_token_seconds_count{route="/v1/completions"}'
+    assert f"{first} 2.0" in shown.splitlines()  # no token came of the others
+
+
 async def test_raw_needs_a_scope_of_its_own(model: Any, registry: Registry, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     named = add_key(file, "named", prompts=["titles", "reviews", "tiny-llama"])

@@ -97,6 +97,8 @@ class PackedWorker:
         """Run one pass, if there is anything to run; what to deliver."""
         self._sweep()
         scheduled = self._scheduler.schedule()
+        for chunk in scheduled.chunks:
+            chunk.request.begin(self._counts)
         try:
             output = self._runner.run(scheduled)
         except (RuntimeError, MemoryError, CuecardError) as error:

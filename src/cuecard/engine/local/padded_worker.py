@@ -83,7 +83,10 @@ class PaddedWorker:
         """Run one batch, of the request that has waited longest and those like it."""
         self._requests = [each for each in self._requests if each.waiting and not each.cancelled]
         if self._requests:
-            self._run(self._schedule())
+            pairs = self._schedule()
+            for request, _ in pairs:
+                request.begin(self._counts)
+            self._run(pairs)
         outputs, self._outputs = self._outputs, []
         return [(request, item) for request, item in outputs if not request.cancelled]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -201,6 +202,7 @@ class Request:
         self.sequences, self.waiting = tuple(sequences), deque(sequences)
         self.digests = {sequence.digest for sequence in sequences}
         self.deliver, self.cancelled = deliver, False
+        self._queued_at: float | None = time.perf_counter()
         self._unfinished = len(sequences)
         for each in sequences:
             _check(each)
@@ -219,6 +221,13 @@ class Request:
     def answers(self) -> tuple[GenerateRequest, ...]:
         """The answers that continue from its sequence, cancelled and finished ones left out."""
         return ()
+
+    def begin(self, counts: Counter[str]) -> None:
+        """Its first pass begins: count it, and how long it has queued."""
+        if self._queued_at is not None:
+            counts["requests_begun"] += 1
+            counts["queue_seconds"] += time.perf_counter() - self._queued_at  # type: ignore[assignment]
+            self._queued_at = None
 
     def finish_one(self, sequence: SequenceState) -> None:
         """A sequence has its result."""

@@ -199,7 +199,7 @@ async def _choice(
                 reason = token.reason
                 break
             new.append(token)
-            context.completion_tokens += 1
+            context.count_token()
             if text := stream.add(token.id):
                 yield TextDelta(text, tuple(new))
                 new.clear()

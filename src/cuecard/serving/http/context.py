@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from cuecard.serving.http.auth import APIKey
@@ -22,6 +23,7 @@ class RequestContext:
         admission: counts its tokens; None for requests that are not counted.
         served: the versions that answer.
         prompt_tokens, completion_tokens: tokens used so far.
+        first_token: when the first token was generated, by `time.perf_counter`; None before.
     """
 
     id: str
@@ -30,6 +32,13 @@ class RequestContext:
     served: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    first_token: float | None = None
+
+    def count_token(self) -> None:
+        """A token was generated."""
+        if self.first_token is None:
+            self.first_token = time.perf_counter()
+        self.completion_tokens += 1
 
     @property
     def tokens(self) -> int:

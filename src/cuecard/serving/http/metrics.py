@@ -50,6 +50,25 @@ class Metrics:
             ("model", "kind"),
             registry=self._registry,
         )
+        self.first_token = Histogram(
+            "cuecard_first_token_seconds",
+            "Time to the first generated token, from the first byte read; queueing included.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.key_requests = Counter(
+            "cuecard_key_requests",
+            "Requests by API key and status; none without keys.",
+            ("key", "status"),
+            registry=self._registry,
+        )
+        self.key_tokens = Counter(
+            "cuecard_key_tokens",
+            "Tokens by API key: of inputs (prompt) and of answers (completion).",
+            ("key", "kind"),
+            registry=self._registry,
+        )
         self._registry.register(_GaugeCollector(engine, catalog, limiter, state, clock))
 
     def text(self) -> bytes:

@@ -93,7 +93,7 @@ class RequestMiddleware:
         except ClientDisconnected:
             response.status = CLIENT_CLOSED_REQUEST
         finally:
-            self._record(scope, context, response.status, time.perf_counter() - started)
+            self._record(scope, context, response.status, started)
 
     async def _admit(
         self, scope: Scope, receive: Receive, response: _ResponseSender, context: RequestContext
@@ -168,15 +168,10 @@ class RequestMiddleware:
         self._log.failure("failure", error, request=response.id)
         raise APIError(500, "internal_error", "Internal server error.")
 
-    def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
-        path = scope["path"]
+    def _record(self, scope: Scope, context: RequestContext, status: int, started: float) -> None:
+        path, seconds = scope["path"], time.perf_counter() - started
         route = path if path in self._routes else "other"
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
-        if context.tokens:
-            tokens = self._metrics.tokens
-            tokens.labels(context.model_label, "prompt").inc(context.prompt_tokens)
-            tokens.labels(context.model_label, "completion").inc(context.completion_tokens)
+        self._measure(route, context, status, started, seconds)
         self._log.write(
             "request",
             request=context.id,
@@ -189,6 +184,24 @@ class RequestMiddleware:
             prompt_tokens=context.prompt_tokens or None,
             completion_tokens=context.completion_tokens or None,
         )
+
+    def _measure(
+        self, route: str, context: RequestContext, status: int, started: float, seconds: float
+    ) -> None:
+        metrics = self._metrics
+        metrics.requests.labels(route, str(status)).inc()
+        metrics.seconds.labels(route).observe(seconds)
+        if context.first_token is not None:
+            metrics.first_token.labels(route).observe(context.first_token - started)
+        if context.key is not None:
+            metrics.key_requests.labels(context.key.id, str(status)).inc()
+        if not context.tokens:
+            return
+        used = {"prompt": context.prompt_tokens, "completion": context.completion_tokens}
+        for kind, tokens in used.items():
+            metrics.tokens.labels(context.model_label, kind).inc(tokens)
+            if context.key is not None:
+                metrics.key_tokens.labels(context.key.id, kind).inc(tokens)
 
 
 class _ResponseSender:
