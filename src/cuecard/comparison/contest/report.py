@@ -8,7 +8,6 @@ from typing import Any
 
 from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.comparison.contest.contender import Contest
-from cuecard.comparison.contest.figures import Dot, curve_figure, interval_figure
 from cuecard.comparison.contest.general_texts import GeneralTexts
 from cuecard.comparison.contest.pages import ReportSection, as_html, as_latex, as_markdown
 from cuecard.comparison.contest.table import (
@@ -19,6 +18,8 @@ from cuecard.comparison.contest.table import (
     scores_and_costs,
     signed,
 )
+from cuecard.evaluation.charts.curves import curve_chart
+from cuecard.evaluation.charts.intervals import Scored, interval_chart
 from cuecard.evaluation.report import plain, write_json
 from cuecard.plain_files import write_text
 
@@ -84,25 +85,26 @@ def _sections(
     figures: dict[str, str],
 ) -> list[ReportSection]:
     last, axis = contests[-1], contests[-1].task.spec.task_kind.headings[0]
-    figures[_DOTS] = interval_figure(_dots(last), f"{axis} of each contestant on {title}", axis)
+    figures[_DOTS] = interval_chart(_dots(last), axis)
     first = {_DOTS: figures[_DOTS]}
     scores, costs = scores_and_costs(last)
     found = [ReportSection("", *scores, report["notes"], first), ReportSection(_COSTS, *costs)]
     if len(contests) > 1:
-        dots = [dot for one in contests for dot in _dots(one)]
-        figures[_CURVE] = curve_figure(dots, f"{axis} by training rows on {title}", axis)
+        dots = [(one.rows, dot) for one in contests for dot in _dots(one)]
+        figures[_CURVE] = curve_chart(dots, axis)
         found.append(_curve_section(contests, {_CURVE: figures[_CURVE]}))
     found.append(_pairs_section(last))
     return found
 
 
-def _dots(contest: ContestResult) -> list[Dot]:
+def _dots(contest: ContestResult) -> list[Scored]:
+    """Every contestant's score; the others are seen against the best in words."""
     found = []
     for each in contest.tested:
         assert each.test is not None
         score, interval = each.test.metrics[contest.metric], each.test.ci95.get(contest.metric)
-        marked = each is contest.reference
-        found.append(Dot(each.standing.title, float(score), interval, contest.rows, marked))
+        strong = each is contest.reference
+        found.append(Scored(each.standing.title, float(score), interval, strong))
     return found
 
 
@@ -110,7 +112,7 @@ def _curve_section(contests: Sequence[ContestResult], figures: Mapping[str, str]
     by_name: dict[str, dict[int, str]] = {}
     for one in contests:
         for dot in _dots(one):
-            by_name.setdefault(dot.name, {})[one.rows] = f"{dot.score:.3f}"
+            by_name.setdefault(dot.name, {})[one.rows] = f"{dot.value:.3f}"
     rows = [one.rows for one in contests]
     table = [(name, *(own.get(n, "-") for n in rows)) for name, own in by_name.items()]
     heading = ("contestant", *(f"{n:,} rows" for n in rows))

@@ -53,7 +53,7 @@ def interval_chart(scores: Sequence[Scored], metric: str) -> str:
     Args:
         metric: what the numbers are, for the axis.
     """
-    low, high, step = _axis(scores)
+    low, high, step = score_axis(scores)
 
     def at(value: float) -> str:
         return share((value - low) / (high - low))
@@ -130,7 +130,7 @@ def _dot(score: Scored, at: object, y: int) -> list[str]:
     return [line, dot]
 
 
-def _axis(scores: Sequence[Scored]) -> tuple[float, float, float]:
+def score_axis(scores: Sequence[Scored]) -> tuple[float, float, float]:
     """From where to where, and how far from tick to tick."""
     ends = [score.value for score in scores]
     ends += [e for s in scores if s.interval for e in (s.interval.low, s.interval.high)]
