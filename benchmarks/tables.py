@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare.tables import compare_table
 from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
 from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
 from benchmarks.learning.tables import learning_table
@@ -83,6 +84,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("multitask", "few-shot.md", multitask_table),
         DocTable("learning", "methods.md", learning_table),
         DocTable("vision", "vision.md", vision_table, vision_figure),
+        DocTable("compare", "compare.md", compare_table),
         DocTable("fewshot", "few-shot.md", fewshot_table, fewshot_figure),
         DocTable("search", "search.md", search_table, search_figure),
         DocTable("search_races", "search.md", races_table),

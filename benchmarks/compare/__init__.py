@@ -1,0 +1,1 @@
+"""What 16 rows of each label are worth to whom."""
