@@ -18,11 +18,13 @@ from cuecard.board.pages.compare import ComparePage
 from cuecard.board.pages.data import DataPage
 from cuecard.board.pages.login import add_login
 from cuecard.board.pages.new import NewPage
+from cuecard.board.pages.play import PlayPage
 from cuecard.board.pages.registry import RegistryPage
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
 from cuecard.board.records.index import FileCache, RunIndex
 from cuecard.board.settings import BoardSettings
+from cuecard.board.upstream import Upstream
 from cuecard.board.view import Pages, tagged
 from cuecard.errors import CuecardError
 from cuecard.serving.http.auth import KeyStore
@@ -52,10 +54,10 @@ def build_board(settings: BoardSettings) -> BoardApp:
     """Make the board's application.
 
     Raises:
-        ConfigError: a file of keys that cannot be read.
+        ConfigError: a file of keys that cannot be read, or a server whose address is none.
     """
     sessions = Sessions(None if settings.keys is None else KeyStore(settings.keys))
-    pages = Pages(sessions, playground=False)
+    pages = Pages(sessions, playground=settings.server is not None)
     index, cache, jobs = RunIndex(settings.runs), FileCache(), Jobs()
     app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
     RunsPage(pages, index, cache).add_to(app)
@@ -65,6 +67,8 @@ def build_board(settings: BoardSettings) -> BoardApp:
     DataPage(pages, Path()).add_to(app)
     NewPage(pages, index, jobs, sessions, settings.flags).add_to(app)
     RegistryPage(pages, settings.registry, sessions).add_to(app)
+    if settings.server is not None:
+        PlayPage(pages, Upstream(settings.server, settings.server_key), sessions).add_to(app)
     add_login(app, pages, sessions)
     _add_static(app)
     _add_errors(app, pages)

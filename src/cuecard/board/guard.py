@@ -37,6 +37,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _OPEN = (LOGIN, "/static/")
+_ASKING = ("/play/",)  # what has a server work
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MOST_SESSIONS = 1_000
 _LONGEST = 1 << 20  # bytes of a form
@@ -83,14 +84,14 @@ class Sessions:
         """Whether a request shows a key that is still valid, or needs none."""
         if self._keys is None:
             return True
-        secret = self._secret_of(request)
+        secret = self.secret_of(request)
         return secret is not None and self.accepts(secret)
 
     def who(self, request: Request) -> str | None:
         """The name of the key that a request shows; None without keys."""
         if self._keys is None:
             return None
-        found = self._keys.find(self._secret_of(request) or "")
+        found = self._keys.find(self.secret_of(request) or "")
         return None if found is None else f"{found.id} on the board"
 
     def must_be_ours(self, request: Request, form: FormData) -> None:
@@ -105,7 +106,7 @@ class Sessions:
         ):
             raise HTTPException(403, "the form is not of this page: open it again")
 
-    def _secret_of(self, request: Request) -> str | None:
+    def secret_of(self, request: Request) -> str | None:
         """The key that a request shows, by its header or its session."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -146,12 +147,12 @@ class Guard:
     def _refused(self, request: Request) -> Response | None:
         if not self.sessions.needs_key and _host(request.headers) not in _LOOPBACK:
             return PlainTextResponse("This board answers to localhost only.\n", 421)
-        if request.method not in ("GET", "HEAD"):
+        path = request.url.path
+        if request.method not in ("GET", "HEAD") or path.startswith(_ASKING):
             if not _same_origin(request.headers):
                 return PlainTextResponse("The request comes from another site.\n", 403)
-            if not _is_small(request.headers):
+            if request.method == "POST" and not _is_small(request.headers):
                 return PlainTextResponse("The request is too large.\n", 413)
-        path = request.url.path
         if path.startswith(_OPEN) or self.sessions.lets_in(request):
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):

@@ -35,6 +35,7 @@ def environment() -> Environment:
         "score": lambda value: "-" if value is None else f"{value:.3f}",
         "signed": lambda value: "-" if value is None else f"{value:+.3f}",
         "count": lambda value: "-" if value is None else f"{value:,}",
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "when": _when,
         "query": _query,
         "with_page": lambda query, page: _query([*_pairs(query), ("page", page)]),

@@ -103,3 +103,23 @@ document.getElementById("smoothing")?.addEventListener("input", drawCurves);
 addEventListener("resize", drawCurves);
 document.addEventListener("htmx:after:swap", drawCurves);
 drawCurves();
+
+// Texts of the playground, as they are written ---------------------------------------------------
+for (const box of document.querySelectorAll("[data-stream]")) {
+  const started = performance.now();
+  const [output, note] = [box.querySelector("output"), box.querySelector("p")];
+  const source = new EventSource(box.dataset.stream);
+  let tokens = null;
+  const end = (text) => { source.close(); note.textContent = text; };
+  source.onmessage = (event) => {
+    const spent = `${Math.round(performance.now() - started)} ms`;
+    if (event.data === "[DONE]") return end(tokens === null ? spent : `${spent}, ${tokens} tokens`);
+    const told = JSON.parse(event.data);
+    if (told.error) return end(told.error.message);
+    output.textContent += told.choices?.[0]?.text ?? "";
+    if (told.usage) tokens = told.usage.total_tokens;
+    note.textContent = "writing";
+  };
+  source.addEventListener("refused", (event) => end(JSON.parse(event.data).what));
+  source.onerror = () => end("the connection was lost");
+}

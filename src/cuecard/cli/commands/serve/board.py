@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,9 @@ from cuecard.cli.recipe_flags import TRAIN
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
+
+SERVER_KEY = "CUECARD_SERVER_KEY"
+"""The environment variable with a key for the server: a command line is for others to see."""
 
 
 def board(
@@ -23,7 +27,11 @@ def board(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     server: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="A running server to try prompts on.", show_default=False),
+        typer.Option(
+            metavar="URL",
+            help=f"A running server to try prompts on; {SERVER_KEY} holds a key for it.",
+            show_default=False,
+        ),
     ] = None,
     host: Annotated[
         str,
@@ -62,5 +70,14 @@ def board(
     def tell(url: str) -> None:
         print_json({"url": url}) if as_json else typer.echo(url)
 
-    settings = BoardSettings(runs, registry, server, host, port, keys, flags=TRAIN.names)
+    settings = BoardSettings(
+        runs=runs,
+        registry=registry,
+        server=server,
+        server_key=os.environ.get(SERVER_KEY),
+        host=host,
+        port=port,
+        keys=keys,
+        flags=TRAIN.names,
+    )
     serve_board(settings, tell)
