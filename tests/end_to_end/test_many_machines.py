@@ -8,15 +8,13 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
-import typer.main
 import yaml
 
-from cuecard.cli.main import app_for
 from cuecard.shards import Shard
+from support.cli_options import unknown_options
 from support.command_line import save_tiny
 from support.data.tickets import tickets
 
@@ -25,19 +23,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "many-machines.md").read_text()
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-
-
-@cache
-def options(command: str) -> set[str]:
-    group = typer.main.get_command(app_for(command))
-    (found,) = [one for name, one in group.commands.items() if name == command]  # type: ignore[attr-defined]
-    return {name for parameter in found.params for name in parameter.opts}
-
-
-def check_options(words: list[str]) -> None:
-    assert words[0] == "cuecard"
-    known = options(words[1])
-    assert [word for word in words if word.startswith("--") and word not in known] == []
 
 
 @pytest.mark.slow
@@ -79,7 +64,7 @@ def test_the_array_of_slurm() -> None:
         done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (words,) = commands(script)
-        check_options(words)
+        assert unknown_options(words[1:]) == []
     array = blocks("bash")[0]
     assert array.startswith("#!/bin/bash\n#SBATCH")  # options after a command are not read
     found = re.search(r"--array=0-(\d+)", array)
@@ -97,7 +82,7 @@ def test_the_job_of_kubernetes() -> None:
     spec = job["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     words = [*container["command"], *container["args"]]
-    check_options(words)
+    assert unknown_options(words[1:]) == []
     shard = words[words.index("--shard") + 1]
     assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
     assert shard == f"$(JOB_COMPLETION_INDEX)/{spec['completions']}"

@@ -42,6 +42,22 @@ def test_keys_change_while_they_are_used(tmp_path: Path) -> None:
     assert keys.find(new) is not None
 
 
+def test_a_mounted_secret_changes_as_a_whole(tmp_path: Path) -> None:
+    """As Kubernetes does it: keys.json -> ..data/keys.json, and ..data moves to another folder."""
+    secrets = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        secrets.append(add_key(tmp_path / name / "keys.json", "ann"))
+    data, file = tmp_path / "..data", tmp_path / "keys.json"
+    data.symlink_to("first")
+    file.symlink_to("..data/keys.json")
+    keys = KeyStore(file)
+    assert keys.find(secrets[0]) is not None and keys.find(secrets[1]) is None
+    (tmp_path / "..data_tmp").symlink_to("second")
+    (tmp_path / "..data_tmp").replace(data)
+    assert keys.find(secrets[0]) is None and keys.find(secrets[1]) is not None
+
+
 @pytest.mark.parametrize("harm", ["", "{", '{"keys": [{"id": "ann"}]}', None])
 def test_a_broken_file_leaves_the_keys_that_were(tmp_path: Path, harm: str | None) -> None:
     file = tmp_path / "keys.json"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +71,30 @@ def environment(cache: Path) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    registry: Path, backbone: Path, room: Path, *words: str, key: str | None = None
+    registry: Path,
+    backbone: Path,
+    room: Path,
+    *words: str,
+    key: str | None = None,
+    command: Sequence[str] = COMMAND,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Process]:
-    """A server, from when it listens until the block ends; then it is ended if it still runs."""
+    """A server, from when it listens until the block ends; then it is ended if it still runs.
+
+    Args:
+        command: what is called "cuecard".
+        variables: of its environment, beside the usual ones.
+    """
     room.mkdir(exist_ok=True)
     log = room / "server.log"
-    command = _command(registry, backbone, words)
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(room)
+            _command(registry, backbone, words, command),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**environment(room), **(variables or {})},
         ) as popen,
     ):
         try:
@@ -108,8 +122,10 @@ def refused(registry: Path, backbone: Path, room: Path, *words: str) -> str:
     return said
 
 
-def _command(registry: Path, backbone: Path, words: Sequence[str]) -> list[str]:
+def _command(
+    registry: Path, backbone: Path, words: Sequence[str], command: Sequence[str] = COMMAND
+) -> list[str]:
     fixed = ["--registry", str(registry), "--backbone", str(backbone), "--json", "--poll", "0.1"]
     fixed += ["--dtype", "fp32"]
     port = [] if "--port" in words else ["--port", "0"]
-    return [*COMMAND, "serve", *fixed, *port, *words]
+    return [*command, "serve", *fixed, *port, *words]

@@ -1,0 +1,88 @@
+"""The images: what is in them, and that a server needs no more."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from support.serving.process import Process
+from support.serving_image import NEEDED, ROOT, requirements
+
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+# What trains, reports and reads data files, and what these bring along.
+LEFT_OUT = {"datasets", "matplotlib", "pandas", "pyarrow", "sklearn", "scipy", "optuna", "pytest"}
+
+
+def stages() -> dict[str, tuple[str, list[list[str]]]]:
+    """Stage -> what it begins with, and its instructions as words."""
+    text = re.sub(r"(?m)^#.*\n", "", DOCKERFILE).replace("\\\n", " ")
+    found: dict[str, tuple[str, list[list[str]]]] = {}
+    for line in filter(None, text.splitlines()):
+        words = line.split()
+        if words[0] == "FROM":
+            assert words[2] == "AS" and words[3] not in found
+            found[words[3]] = words[1], []
+        elif found:
+            [*found.values()][-1][1].append(words)
+        else:
+            assert words[0] == "ARG"
+    return found
+
+
+def test_what_serving_needs_is_declared_with_the_same_bounds() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["serve"], *extras["s3"], *extras["sign"]]
+    declared = {one.name: one.specifier for one in map(Requirement, lines)}
+    needed = requirements(NEEDED.read_text())
+    assert {one.name: declared.get(one.name) for one in needed} == {
+        one.name: one.specifier for one in needed
+    }
+
+
+@pytest.mark.integration
+def test_a_server_needs_nothing_else(server: Process, packages: Path) -> None:
+    assert not LEFT_OUT & {path.stem for path in packages.iterdir()}
+    status, ready = server.call("/readyz")
+    assert status == 200 and ready["prompts"] == 2 and ready["problems"] == {}
+
+
+def test_every_image_is_built_from_what_is_there() -> None:
+    found = stages()
+    for stage, (base, instructions) in found.items():
+        assert base in found or base == "python:${PYTHON}", stage
+        for words in instructions:
+            for source in re.findall(r"from=(\w[\w-]*)", " ".join(words)):
+                assert source in found
+            if words[0] == "COPY":
+                assert all((ROOT / path).exists() for path in words[1:-1]), words
+
+
+def test_the_build_sees_what_it_copies_and_little_else() -> None:
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    let_in = [line[1:] for line in lines if line.startswith("!")]
+    copied = [
+        path
+        for _, instructions in stages().values()
+        for words in instructions
+        if words[0] == "COPY"
+        for path in words[1:-1]
+    ]
+    assert "*" in lines and sorted(let_in) == sorted({*copied})
+    assert not any(fnmatch.fnmatch(".git/config", pattern) for pattern in let_in)
+
+
+@pytest.mark.parametrize("target", ["serve", "serve-cuda", "train", "train-cuda"])
+def test_every_target_runs_cuecard_and_not_as_root(target: str) -> None:
+    _, instructions = stages()[target]
+    by_name = {words[0]: words[1:] for words in instructions}
+    assert by_name["USER"] == ["10001:10001"]
+    assert by_name["ENTRYPOINT"] == ['["cuecard"]']
+    if target.startswith("serve"):
+        assert by_name["STOPSIGNAL"] == ["SIGTERM"] and "HEALTHCHECK" in by_name
