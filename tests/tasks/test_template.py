@@ -105,3 +105,13 @@ def test_several_places_for_the_prompt() -> None:
     for gap in ("{prompt:0}", "{prompt:-1}", "{prompt:a}", "{prompt:}", "{text:3}"):
         with pytest.raises(TemplateError, match="not a plain name"):
             Template("{text}" + gap)
+
+
+def test_a_system_message_may_have_the_prompts_place() -> None:
+    template = Template("{text}", chat=True, system="Read: {prompt}.")
+    assert template.has_prompt and template.places == 1 and template.with_prompt is template
+    assert not template.prompt_is_late and template.fields == ("text",)
+    assert template.render_system("it") == "Read: it." and template.render_system() == "Read: ."
+    assert Template("{text}", chat=True).render_system() is None
+    with pytest.raises(TemplateError, match="at every place"):
+        Template("{text}{prompt:2}", chat=True, system="{prompt}")

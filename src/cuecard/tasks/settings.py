@@ -36,7 +36,7 @@ class TaskSettings(BaseModel):
         template: the context, with `{field}` gaps, `{prompt}` where a prompt of the slot "infix"
             stands, and `{mask}` where a masked language model is to say a label's word.
         chat: whether the template is a user's message for the tokenizer's chat template.
-        system: the chat's system message.
+        system: the chat's system message, in which `{prompt}` is a place too.
         head: "trained" for a classification by a head on the last hidden state, "pooled" for one
             that also reads the mean of the input's values, see `read_for_heads`; the other kinds
             with a head always have the first.

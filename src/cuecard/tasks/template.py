@@ -46,7 +46,7 @@ class Template:
     Args:
         text: the template.
         chat: whether the text is a user's message for the tokenizer's chat template.
-        system: the chat's system message, taken as it is.
+        system: the chat's system message, taken as it is but for `{prompt}`.
 
     Raises:
         TemplateError: a stray brace, a gap that is no plain name, no gap at all, `{mask}` twice, or
@@ -100,12 +100,22 @@ class Template:
     @property
     def has_prompt(self) -> bool:
         """Whether the template says where the prompt is."""
-        return self.count(PROMPT) > 0
+        return self.places > 0
+
+    @property
+    def places(self) -> int:
+        """How many places the prompt has, those in the system message counted in."""
+        return self._in_system + self.count(PROMPT)
+
+    @property
+    def _in_system(self) -> int:
+        return (self.system or "").count(f"{{{PROMPT}}}")
 
     @property
     def deal(self) -> tuple[int, ...]:
         """How many vectors each of the prompt's places takes; zeros for an even split."""
-        return tuple(piece.vectors for piece in self.pieces if _is_prompt(piece))
+        own = (piece.vectors for piece in self.pieces if _is_prompt(piece))
+        return (*[0] * self._in_system, *own)
 
     @property
     def has_mask(self) -> bool:
@@ -155,6 +165,14 @@ class Template:
         self.check(fields)
         known = {**fields, PROMPT: prompt, MASK: mask}
         return "".join(known[p.text] if p.is_field else p.text for p in self.pieces)
+
+    def render_system(self, prompt: str = "") -> str | None:
+        """The system message; None without one.
+
+        Args:
+            prompt: what `{prompt}` becomes.
+        """
+        return None if self.system is None else self.system.replace(f"{{{PROMPT}}}", prompt)
 
     def check(self, fields: Iterable[str]) -> None:
         """Raise TemplateError where a field the template needs is not among these names."""

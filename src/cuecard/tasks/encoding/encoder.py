@@ -17,7 +17,7 @@ from cuecard.tasks.encoding.tokens import (
     plain_ids,
     special_texts,
 )
-from cuecard.tasks.template import PROMPT, Template
+from cuecard.tasks.template import Template
 from cuecard.types import Tokenizer
 
 jinja2 = lazy_module("jinja2.exceptions")
@@ -196,7 +196,7 @@ class Encoder:
             text = text.rstrip()
         if not self.template.chat:
             return text
-        system = self.template.system
+        system = self.template.render_system(self._mark)
         messages = [{"role": "system", "content": system}] if system is not None else []
         messages.append({"role": "user", "content": text})
         try:
@@ -221,7 +221,7 @@ class Encoder:
         if not self._mark:
             return self.leading + plain_ids(self.tokenizer, text), ()
         first, *parts = text.split(_MARK)
-        places = self.template.count(PROMPT)
+        places = self.template.places
         if len(parts) != places:
             raise ConfigError(
                 "the tokenizer's chat template does not keep the prompt's place",

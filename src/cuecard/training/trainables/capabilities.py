@@ -15,7 +15,6 @@ from cuecard.backbones.families import FAMILIES, Family, in_tower
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.template import PROMPT
 from cuecard.types import (
     Backbone,
     HasLabelTower,
@@ -242,7 +241,7 @@ def check_places(method: MethodConfig, injection: Injection, spec: TaskSpec) -> 
 
 def _check_late(method: MethodConfig, spec: TaskSpec) -> None:
     template = spec.parsed.with_prompt
-    if template.ends_with_prompt or template.count(PROMPT) > 1:
+    if template.ends_with_prompt or template.places > 1:
         raise ConfigError(
             "late keys and values need one place, and words of the template after it",
             where=f"method {method.name}, slot infix",
