@@ -67,6 +67,8 @@ class TrainSetup:
         soft: label probabilities to learn instead of the rows' own labels; None for none.
         soft_hash: a digest of them, or of whose tokens are learnt.
         temperature: at which they are learnt.
+        soft_validation: label probabilities of the validation rows, to select by; None for their
+            own labels.
         taught: a teacher's likeliest tokens to learn instead of the rows' targets, for training and
             validation rows; None for none.
         unrun: training rows that a budget leaves no time to run; a pooled head counts their words.
@@ -86,6 +88,7 @@ class TrainSetup:
     temperature: float = 1.0
     unrun: tuple[Record, ...] = ()
     taught: Taught | None = None
+    soft_validation: Sequence[Sequence[float]] | None = None
 
     @classmethod
     def of(
@@ -159,12 +162,17 @@ class TrainSetup:
         Checkpoint.load(folder, key_of(self.parts), self.parts)
 
     def with_soft_labels(
-        self, probabilities: Sequence[Sequence[float]], temperature: float = 1.0
+        self,
+        probabilities: Sequence[Sequence[float]],
+        temperature: float = 1.0,
+        *,
+        validation: Sequence[Sequence[float]] | None = None,
     ) -> TrainSetup:
         """The same run, but learning these label probabilities, of each training row in order.
 
         Args:
             temperature: what the scores are divided by before they are compared with those.
+            validation: those of the validation rows, to select by; their own labels by default.
 
         Raises:
             ConfigError: the run's loss does not take them, or there is not one list for each row.
@@ -184,8 +192,11 @@ class TrainSetup:
                 expected=len(self.rows),
             )
         soft = dict(zip(self.rows, probabilities, strict=True))
-        known = probabilities if temperature == 1 else [temperature, probabilities]
-        return replace(self, soft=soft, soft_hash=key_of(known), temperature=temperature)
+        known: list[Any] = [*probabilities] if temperature == 1 else [temperature, probabilities]
+        if validation is not None:
+            known = [known, validation]
+        changed = replace(self, soft=soft, soft_hash=key_of(known), temperature=temperature)
+        return replace(changed, soft_validation=validation)
 
     def with_taught(self, taught: Taught, teacher: str) -> TrainSetup:
         """The same run, but learning a teacher's likeliest tokens.
@@ -266,6 +277,7 @@ class TrainSetup:
             brief=self.validations.brief if brief is None else brief,
             on_rows=on_rows,
             taught=self.taught if records is None else None,
+            soft=self.soft_validation if records is None else None,
         )
 
 

@@ -87,3 +87,17 @@ def test_what_all_rows_begin_with_runs_once_under_a_head() -> None:
     alone = [head_outputs(backbone, [row], None, head, batch_rows=1)[0] for row in rows[:3]]
     for one, other in zip(found, alone, strict=False):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_labels_may_be_compared_with_probabilities() -> None:
+    backbone, task = shared_backbone(), review_task(60)
+    injection = new_method(backbone, SPEC, METHOD, 1).injection()
+    plain = validate(backbone, SPEC, task.validation, injection, "prefix")
+    own = [[float(r.target == label) for label in SPEC.labels] for r in task.validation]
+    same = validate(backbone, SPEC, task.validation, injection, "prefix", soft=own)
+    assert same.loss == pytest.approx(plain.loss) and same.accuracy == plain.accuracy
+    found = predict(backbone, SPEC, task.validation, injection)
+    wanted = np.mean([-np.log(list(p.probabilities.values())).mean() for p in found])
+    even = [[0.5, 0.5]] * len(task.validation)
+    spread = validate(backbone, SPEC, task.validation, injection, "prefix", soft=even)
+    assert spread.loss == pytest.approx(float(wanted))

@@ -66,6 +66,7 @@ def validate(
     brief: bool = False,
     on_rows: OnRows | None = None,
     taught: Taught | None = None,
+    soft: Sequence[Sequence[float]] | None = None,
 ) -> Validation:
     """Score an injection, and the head beside it, on labelled rows.
 
@@ -73,6 +74,8 @@ def validate(
         brief: read each row's own label alone, which says how likely it is and not how likely the
             others are; then there are no answers.
         taught: a teacher's tokens that a text's are compared with instead of the rows' own.
+        soft: per row the labels' probabilities that its own label's loss is weighted by; 1 for the
+            row's own label by default.
         calibrated: whether the answers are those with the prior taken off, as where the prompt is
             kept with it; the loss is without it in any case.
     """
@@ -98,9 +101,16 @@ def validate(
     gold = [*map(spec.label_of, records)]
     pairs = list(zip(predictions, gold, strict=True))
     nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]
+    if soft is not None:
+        nll = [_cross_entropy(*pair, spec.labels) for pair in zip(soft, predictions, strict=True)]
     loss = math.fsum(nll) / len(nll)
     prior = fitted_prior(predictions, gold) if spec.task_kind.single_label else None
     return _answered(loss, predictions, gold, prior, calibrated)
+
+
+def _cross_entropy(wanted: Sequence[float], found: Prediction, labels: Sequence[str]) -> float:
+    logs = [math.log(max(found.probabilities[label], 1e-12)) for label in labels]
+    return -math.fsum(share * log for share, log in zip(wanted, logs, strict=True))
 
 
 def _answered(
