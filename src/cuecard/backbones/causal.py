@@ -23,6 +23,7 @@ from cuecard.backbones.forward.feature_probes import FeatureProbes
 from cuecard.backbones.forward.injected import Injected, Widths, injected
 from cuecard.backbones.forward.packed import PackedRun, Segment
 from cuecard.backbones.forward.padded import Padded, PaddedRun
+from cuecard.backbones.forward.queries import QueryRun
 from cuecard.backbones.forward.ragged import RaggedRun
 from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, BatchReads, no_states
 from cuecard.backbones.forward.shared_prefix import SharedPrefix, in_groups, plan_shared_prefix
@@ -45,6 +46,7 @@ from cuecard.types import (
     Injection,
     InjectionKind,
     KeptReads,
+    LayerAttention,
     PeftTask,
     Pick,
     Placement,
@@ -419,6 +421,18 @@ class CausalBackbone(FrozenBackbone):
             return None
         shape = Shape(self.num_layers, *self.key_shape, self.dtype)
         return RaggedRun(self._frozen, self._packed, shape)
+
+    def layer_attention(
+        self, ids: Sequence[int], kept: Tensor | None = None, position: int = 0
+    ) -> list[LayerAttention]:
+        """What every layer's attention is asked with, of one row; see `ShowsQueries`.
+
+        Raises:
+            BackboneError: an attention that is not known here, a sliding window, or positions that
+                the model does not have.
+        """
+        run = QueryRun(self._frozen, self.name, slides=self._padded.slides)
+        return run(ids, kept, position)
 
     def early_states(self, layers: int, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, W, H] hidden states after so many layers, for ids and mask [B, W] padded behind."""

@@ -37,6 +37,29 @@ class States:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerAttention:
+    """What one layer's attention is asked with, of W tokens after C others.
+
+    Attributes:
+        queries: [H, W, D], rotated where a model rotates them.
+        keys, values: [K, C + W, D], the keys rotated too.
+        scale: of the scores.
+        cap: of the scores, softly; 0 is none.
+    """
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    scale: float
+    cap: float
+
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """[..., N, M] scores of queries [..., N, D] against keys [..., M, D], without a mask."""
+        found = queries @ keys.transpose(-1, -2) * self.scale
+        return self.cap * (found / self.cap).tanh() if self.cap else found
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What a prompt needs of its backbone, as SHA-256 hex digests.
 
@@ -129,6 +152,27 @@ class StopsEarly(Protocol):
 
     def early_states(self, layers: int, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, W, H] hidden states after so many layers, for ids and mask [B, W] padded behind."""
+        ...
+
+
+@runtime_checkable
+class ShowsQueries(Protocol):
+    """A backbone that shows what its attention is asked with."""
+
+    def layer_attention(
+        self, ids: Sequence[int], kept: Tensor | None = None, position: int = 0
+    ) -> list[LayerAttention]:
+        """Of one row, at each layer.
+
+        Args:
+            ids: its tokens.
+            kept: [L, 2, K, C, D] keys and values before it; None for none.
+            position: of its first token; below 0 where positions are rotations.
+
+        Raises:
+            BackboneError: an attention that is not known, a sliding window, or positions that the
+                model does not have.
+        """
         ...
 
 

@@ -156,6 +156,15 @@ def test_a_text_becomes_input_vectors_too() -> None:
     assert compiled.fidelity.kl < first.fidelity.kl
 
 
+def test_the_closed_form_begins_nearer_than_the_first_tokens() -> None:
+    settings = {"into": (8,), "start": "matched"}
+    (only,) = compiler(settings=settings).run().lengths
+    compiled, start, first, _ = only.rows
+    assert start.name == "its start, untrained"
+    assert start.fidelity.kl < first.fidelity.kl and compiled.fidelity.kl < first.fidelity.kl
+    assert only.run.prompt.manifest.method_config["start"] == "matched"
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(ConfigError, match="shorter than the prompt"):
         compiler(settings={"into": (400,)})

@@ -17,6 +17,7 @@ from support.tiny import shared_backbone, tiny_model, tiny_tokenizer
 TEXT = "it is good and not bad : good for one , bad for none . the lazy dog jumps over it ."
 PLAIN = TaskSpec(kind="text-to-text", template="{prompt}\n\n{text}\nAnswer:", max_new_tokens=12)
 CHAT = TaskSpec(kind="text-to-text", template="Read: {prompt}\n{text}", chat=True, system="be true")
+SYSTEM = TaskSpec(kind="text-to-text", template="{text}", chat=True, system="Read: {prompt}")
 RECORDS = [Record({"text": text}, "bad") for text in ("a film", "quick brown foxes and one year")]
 KINDS = ("llama", "gpt2", "qwen2", "qwen3", "opt", "mistral-sliding", "gemma2-softcap")
 
@@ -57,12 +58,14 @@ def test_the_texts_own_keys_and_values_are_the_text(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
-@pytest.mark.parametrize("spec", [PLAIN, CHAT], ids=["bos", "chat"])
+@pytest.mark.parametrize("spec", [PLAIN, CHAT, SYSTEM], ids=["bos", "chat", "system"])
 def test_so_they_are_after_what_opens_every_request(kind: str, spec: TaskSpec) -> None:
     backbone = with_bos(kind)
     text = check_is_the_text(backbone, spec)
-    assert text.slot == "infix" and text.before[0] == (1 if not spec.chat else text.before[0])
-    assert len(text.before) == (1 if spec is PLAIN else len(text.before)) > 0
+    assert text.slot == "infix" and (text.before == (1,)) is (spec is PLAIN)
+    said = backbone.tokenizer.decode(text.before)
+    wanted = {CHAT: "<|system|>be true<|end|><|user|>Read: ", SYSTEM: "<|system|>Read: "}
+    assert spec is PLAIN or said == wanted[spec]
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,12 @@ def test_every_kind_is_asked_for_about_its_own_passage(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(backbone, "generate", hearing)
     asking.write(RunLog(None))
-    for kind in KINDS.values():
-        about = [each for each in asked if kind in each]
+    for ask, beginnings in KINDS.values():
+        about = [each for each in asked if ask in each]
         assert about and len({*about}) == len(about)
+        assert all(
+            each.endswith(tuple(f"Answer: {begun}" for begun in beginnings)) for each in about
+        )
     assert all("Passage: " in each for each in asked)
 
 
@@ -71,10 +74,10 @@ def test_a_killed_writer_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_drawn_is_cleaned() -> None:
     draws = [
-        ["1. What is good?\nmore", '"What is good?"', "- Question: who is bad here"],
-        ["", "   \n", "too short", "\n\n* Sum up the whole text. "],
+        ["What is good? It is bad.", "What is good?\nmore", '"Who is bad here"'],
+        ["", "   \n", "too short", "\n\nSum up 3.5 of it. Then go"],
     ]
-    assert usable(draws) == ["What is good?", "who is bad here", "Sum up the whole text."]
+    assert usable(draws) == ["What is good?", "Who is bad here", "Sum up 3.5 of it."]
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

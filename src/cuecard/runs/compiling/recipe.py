@@ -56,7 +56,11 @@ class CompileRecipe(RunRecipe):
         "learnt. By default the text's answers are.",
     )
     chat: bool = Field(default=False, description="Put the template into the chat format.")
-    system: str | None = Field(default=None, description="The chat's system message.")
+    system: str | None = Field(
+        default=None,
+        description="The chat's system message; with {prompt} in it, such as '{prompt}' alone, the "
+        "text stands there.",
+    )
     max_length: int = Field(
         default=512, gt=0, description="The most input tokens, the text not counted in."
     )
@@ -111,6 +115,8 @@ class CompileRecipe(RunRecipe):
     def asked(self) -> dict[str, Any]:
         """The task's settings."""
         template = self.template or self.TEMPLATE
+        if self.template is None and "{prompt}" in (self.system or ""):
+            template = "{text}"
         if self.template is None and not self.chat:
             template += "\nLabel:" if self.labels else "\nAnswer:"
         return {

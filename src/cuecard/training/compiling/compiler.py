@@ -209,14 +209,15 @@ class TextCompiler:
         task = task_of(text, self._inputs, answers)
         taught = teacher.taught(task, self._settings.top)
         soft = self._soft_labels(task, answers)
+        samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
         setups = {}
         for length in self._settings.into:
-            start = start_of(text, length, self._settings)
+            start = start_of(text, length, self._settings, samples)
             setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
             if soft is None:
                 setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
             else:
-                setup = setup.with_soft_labels(soft)
+                setup = setup.with_soft_labels(soft["train"], validation=soft["validation"])
             setups[length] = start, setup
         runs = [self._train(length, *given) for length, given in setups.items()]
         with may_cut():
@@ -242,13 +243,19 @@ class TextCompiler:
             len(self._labelled),
         )
 
-    def _soft_labels(self, task: Task, answers: Sequence[Prediction]) -> list[list[float]] | None:
-        """The full text's probabilities of the labels for each training row; None for texts."""
+    def _soft_labels(
+        self, task: Task, answers: Sequence[Prediction]
+    ) -> dict[str, list[list[float]]] | None:
+        """The full text's probabilities of the labels for each row; None for texts."""
         if task.spec.mode != "labels":
             return None
         pairs = zip(self._inputs, answers, strict=True)
         known = {_key(record): found.probabilities for record, found in pairs}
-        return [[known[_key(row)][label] for label in task.spec.labels] for row in task.train]
+        labels = task.spec.labels
+        return {
+            name: [[known[_key(row)][label] for label in labels] for row in rows]
+            for name, rows in (("train", task.train), ("validation", task.validation))
+        }
 
     def _train(self, length: int, start: CompiledSettings, setup: TrainSetup) -> Run:
         """Train one length, from its checkpoint if there is one."""

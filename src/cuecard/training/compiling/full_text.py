@@ -142,7 +142,7 @@ def with_place(spec: TaskSpec) -> TaskSpec:
     template = spec.parsed
     if not template.has_prompt:
         return spec.model_copy(update={"template": f"{{{PROMPT}}}{spec.template}"})
-    if template.count(PROMPT) > 1 or template.prompt_is_late or any(template.deal):
+    if template.places > 1 or template.prompt_is_late or any(template.deal):
         raise ConfigError(
             "the text's keys and values would differ from input to input",
             where="template",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from cuecard.errors import ConfigError, DataError, TrainingError
 from cuecard.interrupts import may_cut
 from cuecard.lazy import np, torch
 from cuecard.plain_files import write_text
+from cuecard.tasks.encoding.bound import bind
+from cuecard.tasks.encoding.tokens import continuation_ids
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
@@ -28,13 +30,31 @@ if TYPE_CHECKING:
 FILE = "questions.jsonl"
 """The questions, in the run's folder: a line that says whose they are, then one for each draw."""
 
-KINDS = {
-    "structuring": "Write one request to put facts of this passage into a list or a table.",
-    "summary": "Write one request to sum up what this passage says about one topic.",
-    "question": "Write one question that this passage answers.",
-    "use case": "Write one request of a person who needs this passage for a task of their own.",
-    "creative": "Write one unusual question that makes one think about this passage.",
+KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "structuring": (
+        "Write one request to put facts of this passage into a list or a table.",
+        ("List", "Make a table of", "Write down as bullet points"),
+    ),
+    "summary": (
+        "Write one request to sum up what this passage says about one topic.",
+        ("Summarize", "Sum up", "In one sentence, explain"),
+    ),
+    "question": (
+        "Write one question that this passage answers.",
+        ("What", "When", "Who", "Where", "How much", "How many", "Which"),
+    ),
+    "use case": (
+        "Write one request of a person who needs this passage for a task of their own.",
+        ("I need to", "How can I", "I would like to", "Can I"),
+    ),
+    "creative": (
+        "Write one unusual question that makes one think about this passage.",
+        ("Why", "What if", "Is it true that", "Imagine"),
+    ),
 }
+"""What is asked for, and the words that an answer begins with, of which one is drawn: small models
+write a question only once they have begun one."""
+
 _PASSAGE = 64  # tokens at most, and half of a short text
 _EACH = 4  # questions about one passage
 _LONGEST = 40  # tokens of a question
@@ -139,11 +159,14 @@ class QuestionWriter:
         size = min(_PASSAGE, -(-text.length // 2))
         start = int(rng.integers(text.length - size + 1))
         passage = str(backbone.tokenizer.decode(text.ids[start : start + size])).strip()
-        ask = [*KINDS.values()][number % len(KINDS)]
+        ask, beginnings = [*KINDS.values()][number % len(KINDS)]
+        begun = beginnings[int(rng.integers(len(beginnings)))]
         (field,) = text.spec.field_names
         record = Record({field: f"{ask}\n\nPassage: {passage}"}, None)
         row = text.spec.encode(record, backbone.tokenizer, text.slot)
-        room = backbone.max_positions - text.length - len(row.context)
+        after_space = bind(text.spec, backbone.tokenizer).encoder.after_space
+        context = row.context + continuation_ids(backbone.tokenizer, begun, after_space)
+        room = backbone.max_positions - text.length - len(context)
         end = backbone.tokenizer.eos_token_id
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
 
@@ -152,7 +175,7 @@ class QuestionWriter:
             return torch.multinomial(shares, 1, generator=generator)[:, 0].to(logits.device)
 
         answers = backbone.generate(
-            [row.context] * _EACH,
+            [context] * _EACH,
             [row.placement] * _EACH,
             text.injection,
             max(1, min(_LONGEST, room)),
@@ -160,7 +183,7 @@ class QuestionWriter:
             pick=pick,
         )
         decode = backbone.tokenizer.decode
-        return [str(decode(ids, skip_special_tokens=True)) for ids in answers]
+        return [begun + str(decode(ids, skip_special_tokens=True)) for ids in answers]
 
     def _save(self, draws: Sequence[Sequence[str]]) -> None:
         if self.folder is not None:
@@ -170,15 +193,15 @@ class QuestionWriter:
 
 
 def usable(draws: Sequence[Sequence[str]]) -> list[str]:
-    """The different questions among what was drawn, each on one line, without quotes or numbers."""
-    cleaned = (_cleaned(text) for draw in draws for text in draw)
+    """The different questions among what was drawn, each its first sentence alone."""
+    cleaned = (_first_sentence(text) for draw in draws for text in draw)
     return [*dict.fromkeys(text for text in cleaned if len(text.split()) >= _WORDS)]
 
 
-def _cleaned(text: str) -> str:
+def _first_sentence(text: str) -> str:
+    """Up to the first line's first full stop or question mark, or all of the line."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    line = re.sub(r"^(?:[-*•]|\d+[.)])\s+", "", line).strip(" \"'“”*")
-    return re.sub(r"^(?:question|request)\s*:\s*", "", line, flags=re.IGNORECASE).strip(" \"'“”*")
+    return re.split(r"(?<=[.?!])\s", line, maxsplit=1)[0].strip(" \"'“”*")
 
 
 def _load(path: Path) -> tuple[str, list[list[str]]]:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import torch
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.matching import matched
 from cuecard.training.compiling.prompts import CompiledPrefix, CompiledSettings, CompiledVectors
 from cuecard.training.compiling.settings import CompileConfig
-from cuecard.types import InputTokens, PrefixKV
+from cuecard.types import Encoded, InputTokens, PrefixKV
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def start_of(text: FullText, length: int, config: CompileConfig) -> CompiledSettings:
-    """The settings of a prompt of so many positions, with the numbers that it starts from."""
+def start_of(
+    text: FullText, length: int, config: CompileConfig, rows: Sequence[Encoded] = ()
+) -> CompiledSettings:
+    """The settings of a prompt of so many positions, with the numbers that it starts from.
+
+    Args:
+        rows: inputs with the text's answers, which the start "matched" is fitted to.
+
+    Raises:
+        ConfigError: a closed form that this backbone does not give.
+    """
     made = CompiledPrefix if config.injection == "prefix-kv" else CompiledVectors
     return made(
-        prompt=_numbers(text, length, config),
+        prompt=_numbers(text, length, config, rows),
         slot="infix" if text.late else "prefix",
         source=text.digest,
         source_tokens=text.length,
@@ -35,8 +46,9 @@ def injection_of_start(settings: CompiledSettings, text: FullText) -> InputToken
     return PrefixKV.of_matrix(settings.prompt, layers, heads, late=text.late)
 
 
-def _numbers(text: FullText, length: int, config: CompileConfig) -> Tensor:
+def _numbers(text: FullText, length: int, config: CompileConfig, rows: Sequence[Encoded]) -> Tensor:
     if config.injection == "input-tokens":
         ids = torch.tensor(text.ids[:length], device=text.backbone.embeddings.device)
         return text.backbone.embeddings[ids].float().cpu()
-    return text.first(length).matrix.cpu()
+    start = text.first(length) if config.start == "first" else matched(text, length, rows)
+    return start.matrix.cpu()
