@@ -26,6 +26,7 @@ from cuecard.types import Backbone
 if TYPE_CHECKING:
     from cuecard.comparison.contest.contender import Contender, Contest
     from cuecard.comparison.contest.general_texts import GeneralTexts
+    from cuecard.comparison.contest.other_tasks import OtherTask
     from cuecard.comparison.contest.table import ContestResult
     from cuecard.tasks import Task
 
@@ -61,6 +62,12 @@ class ContestSettings(Section):
         description="Texts that are not the task's, to measure forgetting on: a text file, a text "
         "a line, or a table with a column text. By default texts that the frozen model itself "
         "writes.",
+    )
+    other_data: tuple[str, ...] = Field(
+        default=(),
+        exclude_if=lambda names: not names,
+        description="Labelled data of other tasks, with columns text and label, to score with each "
+        "contestant on and off: files, or data sets of the catalogue.",
     )
     price: float | None = Field(
         default=None,
@@ -105,8 +112,21 @@ class CompareRecipe(AroundRecipe):
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
-        general = self.contest.general
-        return (*self.recipe.paths, *(() if general is None else (general,)))
+        general, others = self.contest.general, self.contest.other_data
+        return (*self.recipe.paths, *(() if general is None else (general,)), *others)
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """What is measured beside the task.
+
+    Attributes:
+        general: texts for forgetting, or why there are none.
+        others: tasks that nothing is trained on.
+    """
+
+    general: GeneralTexts | str
+    others: tuple[OtherTask, ...]
 
 
 @dataclass(frozen=True)
@@ -200,13 +220,13 @@ def run_compare(
     from cuecard.comparison.contest.report import contest_report, write_report  # noqa: PLC0415
 
     place = RunFolder.of(plan)
-    contest, contenders, general = _set_up(plan, progress, overwrite=overwrite)
+    contest, contenders, effects = _set_up(plan, progress, overwrite=overwrite)
     tell = observer or (lambda event: None)
     with place.claimed(plan, overwrite=overwrite) as folder:
         with _resumable(place):
             contests = _contests(plan, replace(contest, tell=tell), folder)
-            found = [_finished(plan, one, contenders, general) for one in contests]
-        report = contest_report(contest, found, general)
+            found = [_finished(plan, one, contenders, effects) for one in contests]
+        report = contest_report(contest, found, effects.general)
         write_report(report, found, folder, plan.recipe.data.name)
     return CompareOutcome(folder, contest.task, contest.backbone, tuple(found), report)
 
@@ -258,7 +278,7 @@ def _entered(name: str, contender: Contender, contest: Contest) -> Entered:
 
 def _set_up(
     plan: CompareRecipe, progress: Progress | None, *, overwrite: bool
-) -> tuple[Contest, dict[str, Contender], GeneralTexts | str]:
+) -> tuple[Contest, dict[str, Contender], SideEffects]:
     """All that is checked and loaded before the first contestant."""
     recipe, wanted = plan.recipe, plan.contest
     recipe.check_one_seed("each contestant of a comparison")
@@ -274,7 +294,8 @@ def _set_up(
     from cuecard.comparison.contest.contender import Contest  # noqa: PLC0415
     from cuecard.comparison.contest.contenders import chosen_contenders  # noqa: PLC0415
     from cuecard.comparison.contest.general_texts import general_texts  # noqa: PLC0415
-    from cuecard.names import sentence_encoder  # noqa: PLC0415
+    from cuecard.comparison.contest.other_tasks import OtherTask  # noqa: PLC0415
+    from cuecard.names import data_source, sentence_encoder  # noqa: PLC0415
 
     contenders = chosen_contenders(wanted.contestants)
     RunFolder.of(plan).check(plan, overwrite=overwrite)
@@ -285,6 +306,7 @@ def _set_up(
             where=recipe.data.path,
             expected="a test split, or --test FILE",
         )
+    others = [OtherTask.read(name, data_source(name, progress)) for name in wanted.other_data]
     backbone = recipe.load_backbone(progress)
     general = general_texts(backbone, wanted.general, recipe.training.seed)
     needs = "embedding-lr" in contenders
@@ -292,7 +314,7 @@ def _set_up(
     contest = Contest(
         backbone, task, recipe.training, wanted.rates, method, plan.lora, encoder=encoder
     )
-    return contest, contenders, general
+    return contest, contenders, SideEffects(general, tuple(others))
 
 
 def _contests(plan: CompareRecipe, contest: Contest, folder: Path) -> Iterator[Contest]:
@@ -311,12 +333,13 @@ def _finished(
     plan: CompareRecipe,
     contest: Contest,
     contenders: Mapping[str, Contender],
-    general: GeneralTexts | str,
+    effects: SideEffects,
 ) -> ContestResult:
     from cuecard.comparison.contest.runner import ContestRunner  # noqa: PLC0415
     from cuecard.comparison.contest.table import ContestResult  # noqa: PLC0415
 
     rows = len(contest.task.train)
     contest.tell({"event": "contest", "rows": rows, "contestants": list(contenders)})
-    runner = ContestRunner(contenders, contest, None if isinstance(general, str) else general)
+    general = None if isinstance(effects.general, str) else effects.general
+    runner = ContestRunner(contenders, contest, general, effects.others)
     return ContestResult(rows, contest.task, tuple(runner.run()), plan.contest.price)

@@ -12,6 +12,7 @@ from typing import Any
 from cuecard.backbones.quantization.weights import weight_bytes
 from cuecard.comparison.contest.contender import Contender, Contest, Loaded, Prepared
 from cuecard.comparison.contest.general_texts import GeneralTexts, forgetting
+from cuecard.comparison.contest.other_tasks import OtherScore, OtherTask
 from cuecard.comparison.contest.peak_memory import peak_memory
 from cuecard.comparison.contest.rates import AllDivergedError
 from cuecard.comparison.contest.standing import (
@@ -49,13 +50,20 @@ class ContestRunner:
         contenders: by name.
         contest: what each is given; its folder has a folder for each of them.
         general: texts to measure forgetting on; None for none.
+        others: tasks to score with each contender on.
     """
 
     def __init__(
-        self, contenders: Mapping[str, Contender], contest: Contest, general: GeneralTexts | None
+        self,
+        contenders: Mapping[str, Contender],
+        contest: Contest,
+        general: GeneralTexts | None,
+        others: Sequence[OtherTask] = (),
     ) -> None:
         self._contenders, self._contest, self._general = contenders, contest, general
+        self._others = others
         self._off: tuple[float, ...] | None = None
+        self._others_off: list[Evaluation] | None = None
 
     def run(self) -> list[Ranked]:
         """All of them, in their order.
@@ -108,8 +116,12 @@ class ContestRunner:
         except (ConfigError, BackboneError) as error:
             own = str(error)
         general = None if self._general is None else key_of(self._general.ids)
+        others = [
+            key_of([each.spec.model_dump(mode="json"), *map(str, each.rows)])
+            for each in self._others
+        ]
         del shared["method"]
-        return key_of([name, shared, own, contest.rates, general])
+        return key_of([name, shared, own, contest.rates, general, others])
 
     def _ran(
         self, contender: Contender, contest: Contest, about: Standing
@@ -164,6 +176,7 @@ class ContestRunner:
                     counted = rows_done(contest.tell, "testing", len(task.test))
                     test = loaded.answer(task.test, contest.config.seed, counted)
                     on = None if self._general is None else self._general.losses(loaded)
+                    scores = [each.answered(loaded) for each in self._others]
                 began = time.perf_counter()
             back.append(time.perf_counter() - began)
         weights = Weights(before, during, backbone.digest())
@@ -178,7 +191,16 @@ class ContestRunner:
         measured: dict[str, Any] = {"weights": weights, "switch": switch}
         if self._general is not None and on is not None:
             measured["forgetting"] = forgetting(self._general, self._frozen_losses(), on)
+        frozen = zip(self._others, self._frozen_scores(), scores, strict=True)
+        measured["others"] = tuple(OtherScore.of(*each) for each in frozen)
         return test, measured
+
+    def _frozen_scores(self) -> Sequence[Evaluation]:
+        """On the other tasks with nothing on."""
+        if self._others_off is None:
+            frozen = Loaded(self._contest.backbone, self._contest.task.spec)
+            self._others_off = [each.answered(frozen) for each in self._others]
+        return self._others_off
 
     def _frozen_losses(self) -> Sequence[float]:
         """Of the general texts with nothing on."""

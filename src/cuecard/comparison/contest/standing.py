@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.comparison.contest.general_texts import Forgetting
+from cuecard.comparison.contest.other_tasks import OtherScore
 from cuecard.errors import TrainingError
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.evaluation.report import plain, write_json
@@ -66,6 +67,7 @@ class Standing:
         shared_bytes: memory that all tasks share.
         peak_bytes: the most memory while it was prepared; None where it is not known.
         weights, switch, forgetting: None for one that asks no backbone.
+        others: scores on other tasks.
         test: seconds and tokens per request of the test.
     """
 
@@ -84,6 +86,7 @@ class Standing:
     weights: Weights | None = None
     switch: Switch | None = None
     forgetting: Forgetting | None = None
+    others: tuple[OtherScore, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     test: dict[str, Any] | None = None
 
@@ -130,4 +133,7 @@ def _read(values: dict[str, Any]) -> Standing:
         bounds = general["ci95"]
         interval = None if bounds is None else Interval(*bounds)
         values["forgetting"] = Forgetting(**{**general, "ci95": interval})
+    values["others"] = tuple(
+        OtherScore(**{**each, "ci95": Interval(*each["ci95"])}) for each in values["others"]
+    )
     return Standing(**values)

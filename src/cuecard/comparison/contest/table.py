@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cuecard.comparison.contest.other_tasks import OtherScore
 from cuecard.comparison.contest.runner import Ranked
 from cuecard.comparison.contest.standing import Standing
 from cuecard.evaluation.evaluate import Gain, gain
@@ -56,6 +57,11 @@ class ContestResult:
         """Of those that ask the frozen backbone in words the best on validation rows."""
         asked = [each for each in self.tested if each.standing.untrained]
         return max(asked, key=lambda each: each.standing.score or 0.0, default=None)
+
+    @property
+    def others(self) -> list[str]:
+        """The other tasks that some of them were scored on."""
+        return list(dict.fromkeys(o.name for each in self.tested for o in each.standing.others))
 
     def gain_over(self, better: Ranked, worse: Ranked) -> Gain:
         """The paired difference on the test rows."""
@@ -111,6 +117,7 @@ class ContestResult:
             "weights": standing.weights,
             "weights_changed": standing.weights and standing.weights.changed,
             "forgetting": standing.forgetting,
+            "other_tasks": standing.others,
             "switch": standing.switch,
             f"bytes_of_{MANY}_tasks": self.many_bytes(standing),
             "prompt_tokens": test.tokens_per_request,
@@ -144,6 +151,7 @@ def columns(contest: ContestResult) -> tuple[str, ...]:
         *money,
         "weights",
         "forgetting (nats/token)",
+        *(f"on {name}" for name in contest.others),
         "switch (ms)",
         f"{MANY} tasks (MiB)",
     )
@@ -185,6 +193,7 @@ def _cells(contest: ContestResult, each: Ranked) -> tuple[str, ...]:
         *(() if cost is None else (f"{cost:.4f}",)),
         _weights(standing),
         _forgetting(standing),
+        *_others(standing, contest.others),
         _switch(standing),
         f"{contest.many_bytes(standing) / _MIB:,.1f}",
     )
@@ -211,6 +220,12 @@ def _forgetting(standing: Standing) -> str:
         return _NOTHING
     half = "" if found.ci95 is None else f" ({signed(found.ci95)})"
     return f"{found.more:+.3f}{half}"
+
+
+def _others(standing: Standing, names: Sequence[str]) -> list[str]:
+    """The score on each other task, less that of the frozen model."""
+    found = {each.name: f"{each.more:+.3f} ({signed(each.ci95)})" for each in standing.others}
+    return [found.get(name, _NOTHING) for name in names]
 
 
 def _switch(standing: Standing) -> str:
@@ -248,6 +263,11 @@ def notes(contests: Sequence[ContestResult], facts: Mapping[str, Any]) -> tuple[
             f"with the contestant on; with it off the weights are the same bytes again, and the "
             f"loss is {general['loss']:.3f} nats per token."
         )
+    found += [
+        f"On {other.name}, another task ({counted(other.rows, 'row')}), the frozen model scores "
+        f"{other.off:.3f}; the column is what that changes by with the contestant on."
+        for other in _others_of(last)
+    ]
     found.append(
         "Switch: to the task and back to the frozen backbone; none where rows of several tasks "
         f"share a batch. The memory of {MANY} tasks is what they share, such as the backbone, and "
@@ -260,6 +280,10 @@ def notes(contests: Sequence[ContestResult], facts: Mapping[str, Any]) -> tuple[
     ]
     alarms = [(each.standing.title, each.standing.facts.get("alarm")) for each in last.tested]
     return (*found, *(f"Warning, {title}: {alarm}." for title, alarm in alarms if alarm))
+
+
+def _others_of(contest: ContestResult) -> tuple[OtherScore, ...]:
+    return next((each.standing.others for each in contest.tested if each.standing.others), ())
 
 
 def _verdicts(contest: ContestResult, reference: Ranked) -> list[str]:

@@ -75,6 +75,31 @@ def test_texts_of_ones_own_show_what_is_forgotten(
     assert lost["off"] == result["general"]["loss"]
 
 
+def test_other_tasks_are_scored_with_each_on(
+    cuecard: Call, words: list[str], tmp_path: Path
+) -> None:
+    rows = [
+        f"{'good' if n % 2 else 'bad'} thing {n},{'warm' if n % 2 else 'cold'}" for n in range(60)
+    ]
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["text,label", *rows]) + "\n")
+    named = ("--contestants", "tfidf,zero-shot,prompt-tuning,lora", "--other", other)
+    done = cuecard(*words, *named, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert f"On {other}, another task" in " ".join(done.out.split())
+    report = json.loads((tmp_path / "out" / "compare.json").read_text())
+    found = report["contests"][0]["contestants"]
+    told = {name: one["other_tasks"] for name, one in found.items()}
+    assert told["tfidf"] == []
+    (words_alone,), (prompt,) = told["zero-shot"], told["prompt-tuning"]
+    assert words_alone["on"] == words_alone["off"] == prompt["off"] == told["lora"][0]["off"]
+    assert words_alone["ci95"][0] <= 0 <= words_alone["ci95"][1]
+    assert prompt["ci95"][0] <= prompt["on"] - prompt["off"] <= prompt["ci95"][1]
+    again = cuecard("compare", "--resume", tmp_path / "out", "--json")
+    contest = json.loads(again.out.splitlines()[-1])["contests"][0]
+    assert contest["contestants"]["lora"]["other_tasks"] == told["lora"]
+
+
 def test_a_dry_run_writes_nothing(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = cuecard(*words, "--rows", "16", "--out", out, "--dry-run")
@@ -136,6 +161,7 @@ def _recipe(words: list[str], out: Path) -> CompareRecipe:
         (("--price", "0"), ("price",)),
         (("--method", "p-tuning-v2"), ("--contestants p-tuning-v2",)),
         (("--general", "nowhere.txt"), ("nowhere.txt",)),
+        (("--other", "nowhere.csv"), ("nowhere.csv",)),
         (("--set", "data.split=[0.8, 0.2, 0]"), ("no test rows to compare on",)),
     ],
 )

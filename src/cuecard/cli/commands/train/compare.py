@@ -21,6 +21,7 @@ CONTEST = Fields(
         "rates": Flag(),
         "rows": Flag(metavar="N,N"),
         "general": Flag(metavar="TEXTS"),
+        "other_data": Flag("--other", metavar="DATA", repeat=True),
         "price": Flag(),
     },
     titles=dict.fromkeys(ContestSettings.model_fields, "Comparison"),
