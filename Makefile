@@ -38,8 +38,16 @@ lint: $(STAMP)  ## ruff, formatting, mypy strict, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The board's tests in a browser need one; without they are skipped.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	} || echo "no chromium: the board is not tested in a browser"
+
 # The last line of the output is pytest's own closing line.
-test: lint  ## lint, then every test with coverage; ARGS go to pytest
+test: lint chromium  ## lint, then every test with coverage; ARGS go to pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal \
 		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
