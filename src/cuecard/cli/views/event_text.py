@@ -48,6 +48,11 @@ def _start(event: Event) -> str:
     return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 
+def _length(event: Event) -> str:
+    text = counted(event["text"], "token")
+    return f"From a text of {text} into {counted(event['length'], 'position')}"
+
+
 def _teachers(event: Event) -> str:
     return (
         f"Training a teacher for each of {event['tasks']} tasks, "
@@ -259,6 +264,7 @@ _PLACES = {"memory": "memory", "disk": "the run's folder"}
 _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "start": _start,
     "vtab": _vtab,
+    "length": _length,
     "teachers": _teachers,
     "teacher_validation": _teacher,
     "resume": _resume,

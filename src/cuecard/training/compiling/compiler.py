@@ -7,7 +7,7 @@ are what each prompt learns in every epoch; the text itself is never run again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -291,16 +291,14 @@ class TextCompiler:
 
     def _ends(self, task: Task, taught: Taught) -> tuple[Compared, ...]:
         """The whole text, and none of it."""
-        text = self._text
-        ways: Mapping[str, Injection | None] = {"full text": text.injection, "no text": None}
-        return tuple(
-            Compared(
-                name,
-                0 if way is None else way.length,
-                fidelity_of(text, task.test, way, taught),
-                self._scored(way),
-            )
-            for name, way in ways.items()
+        text, known = self._text, None
+        if text.spec.mode == "text":  # what it answers is what the others are compared with
+            known = [Prediction(i, str(r.target), {}, {}) for i, r in enumerate(task.test)]
+        full = fidelity_of(text, task.test, text.injection, taught, known)
+        none = fidelity_of(text, task.test, None, taught)
+        return (
+            Compared("full text", text.length, full, self._scored(text.injection)),
+            Compared("no text", 0, none, self._scored(None)),
         )
 
     def _scored(self, injection: Injection | None) -> Evaluation | None:

@@ -11,6 +11,7 @@ from cuecard.artifacts import Prompt
 from support.command_line import Call
 
 TEXT = "it is good and not bad : good for one , bad for none . the lazy dog jumps over it .\n"
+SOLVED = (("a film for all", "positive"), ("so bad", "negative"), ("one of the best", "positive"))
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_a_handbook_becomes_a_prompt(
     words += ["--eval", data]
     done = cuecard(*words)
     assert done.code == 0, done.err
+    assert "From a text of " in done.out and " tokens into 8 positions" in done.out
     for said in ("compiled", "first tokens", "last tokens", "full text", "no text", "positions"):
         assert said in done.out
     folder = tmp_path / "run"
@@ -69,6 +71,34 @@ def test_other_ways(
     assert prompt.manifest.slot == ("infix" if "--chat" in more else "prefix")
     assert prompt.manifest.injection == ("late-prefix-kv" if "--chat" in more else "input-tokens")
     assert cuecard("predict", tmp_path / "run", "a film", "--backbone", backbone).code == 0
+
+
+@pytest.mark.filterwarnings("ignore::cuecard.errors.DataWarning")
+def test_solved_examples_become_a_prompt(
+    cuecard: Call, words: list[object], backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "handbook.md").write_text(
+        "".join(f"Review: {text}\nIs: {label}\n" for text, label in SOLVED), encoding="utf-8"
+    )
+    template = r"{prompt}\nReview: {text}\nIs:"
+    more = ["--labels", "negative,positive", "--template", template, "--eval", data, "--into", "4"]
+    done = cuecard(*words, *more, "--start", "matched", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out.splitlines()[-1])
+    assert report["metric"] == "accuracy" and report["inputs"]["labelled"] == 80
+    names = [row["prompt"] for row in report["rows"]]
+    assert names == [
+        *("full text", "compiled", "its start, untrained", "first tokens", "last tokens"),
+        "no text",
+    ]
+    # In front of everything, where the template is what is asked without the text.
+    assert Prompt.load(tmp_path / "run" / "prompt").spec.template == "\nReview: {text}\nIs:"
+    evaluated = cuecard(
+        *("eval", tmp_path / "run", data, "--text-field", "review"),
+        *("--backbone", backbone, "--json"),
+    )
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json["metrics"]["accuracy"] == report["rows"][1]["score"]
 
 
 def test_without_inputs_the_backbone_writes_questions(
