@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.advice.tables import advice_table
 from benchmarks.compare.tables import compare_table
 from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
 from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
@@ -75,6 +76,7 @@ class DocTable:
 TABLES: Mapping[str, DocTable] = {
     each.name: each
     for each in (
+        DocTable("advice", "advise.md", advice_table),
         DocTable("training", "speed.md", training_table, shares_figure),
         DocTable("vision_speed", "speed.md", speed_table),
         DocTable("precision", "speed.md", precision_table),

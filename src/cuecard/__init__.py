@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cuecard.evaluation.embedding import embed
     from cuecard.evaluation.ensemble import Ensemble
     from cuecard.evaluation.evaluate import Evaluation, evaluate
+    from cuecard.evaluation.measured.advise import advise
     from cuecard.evaluation.predict import predict
     from cuecard.methods.attempt import ATTEMPT
     from cuecard.methods.deep_prompts import DeepPrompts
@@ -85,6 +86,7 @@ __getattr__, __dir__ = lazy_exports(
         ".evaluation.embedding": ("embed",),
         ".evaluation.ensemble": ("Ensemble",),
         ".evaluation.evaluate": ("Evaluation", "evaluate"),
+        ".evaluation.measured.advise": ("advise",),
         ".evaluation.predict": ("predict",),
         ".methods.attempt": ("ATTEMPT",),
         ".methods.deep_prompts": ("DeepPrompts",),
@@ -167,6 +169,7 @@ __all__ = [
     "TrainConfig",
     "TransferRecipe",
     "Wayward",
+    "advise",
     "answer",
     "auto",
     "auto_or_lora",

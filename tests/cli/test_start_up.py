@@ -97,6 +97,13 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_rows(tmp_path_factory.mktemp("wrong") / "wrong.csv", rows)
 
 
+def test_advice_is_light(wrong: Path) -> None:
+    right = (wrong, "--text-field", "body")
+    found = imported([("advise", *right), ("advise", *right, "--json"), ("advise", wrong)])
+    assert [code for code, _ in found] == [0, 0, 2]
+    assert {name for _, names in found for name in names} <= {"numpy", "scipy"}  # an interval
+
+
 @pytest.mark.parametrize("command", ["train", "sweep", "lora"])
 def test_mistakes_in_recipes_and_data_are_light(command: str, wrong: Path) -> None:
     more = ("--grid", "lr=0.01,0.03") if command == "sweep" else ()

@@ -23,6 +23,10 @@ COMMANDS = {
         "train.demo",
         "Train a prompt on built-in data, evaluate it on unseen rows, and use it in a new process.",
     ),
+    "advise": (
+        "train.advise",
+        "Advise how to do a task, from its rows and what was measured elsewhere; nothing is run.",
+    ),
     "train": (
         "train.train",
         "Train a prompt, select it on validation rows, and evaluate it once on the test rows.",

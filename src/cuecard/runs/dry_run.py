@@ -141,7 +141,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         validations=setup.validations.count,
         estimate=estimate_run(setup).times(recipe.seeds),
         rare={label: counts[label] for label in task.spec.labels if counts[label] < _RARE},
-        notes=(*notes, *advice(task)),
+        notes=(*notes, *advice(task), *((advised,) if (advised := recipe.advice(task)) else ())),
     )
 
 

@@ -33,6 +33,7 @@ from cuecard.tasks.shots import check_shots, few_shot_task
 from cuecard.tasks.template import Template
 from cuecard.tracking import ReportTo, TrackerName, with_trackers
 from cuecard.training.config import (
+    Budget,
     Keep,
     TrainConfig,
     check_no_budget,
@@ -286,6 +287,16 @@ class Recipe(RunRecipe):
         """Whether methods and rates race for the run."""
         return bool(self.method["name"] == AUTO)
 
+    def advice(self, task: Task) -> str:
+        """What measurements elsewhere say against its way, where rows are few; empty for nothing.
+
+        See `cuecard advise`.
+        """
+        from cuecard.evaluation.measured import advise_few_rows  # noqa: PLC0415
+
+        budget = Budget.parse(str(self.training.budget)).seconds if self.is_auto else None
+        return advise_few_rows(task, self.backbone, budget, str(self.method["name"]))
+
     def load_backbone(self, progress: Progress | None = None) -> Backbone:
         """The backbone.
 
@@ -412,6 +423,8 @@ def run_recipe(
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
+    if observer is not None and (advised := recipe.advice(task)):
+        observer({"event": "advice", "text": advised})
     backbone = recipe.load_backbone(progress)
     # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415

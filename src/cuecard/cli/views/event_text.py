@@ -53,6 +53,10 @@ def _length(event: Event) -> str:
     return f"From a text of {text} into {counted(event['length'], 'position')}"
 
 
+def _advice(event: Event) -> str:
+    return f"Note: {event['text']}"
+
+
 def _teachers(event: Event) -> str:
     return (
         f"Training a teacher for each of {event['tasks']} tasks, "
@@ -263,6 +267,7 @@ _PLACES = {"memory": "memory", "disk": "the run's folder"}
 
 _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "start": _start,
+    "advice": _advice,
     "vtab": _vtab,
     "length": _length,
     "teachers": _teachers,
