@@ -423,7 +423,8 @@ def run_recipe(
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
-    if observer is not None and (advised := recipe.advice(task)):
+    fresh = not (recipe.folder / RUN.done).exists()
+    if observer is not None and fresh and (advised := recipe.advice(task)):
         observer({"event": "advice", "text": advised})
     backbone = recipe.load_backbone(progress)
     # What reports, only now: a mistake in what is named need not wait for it.
