@@ -50,14 +50,17 @@ class BoardApp:
     jobs: Jobs
 
 
-def build_board(settings: BoardSettings) -> BoardApp:
+def build_board(settings: BoardSettings, *, exported: bool = False) -> BoardApp:
     """Make the board's application.
+
+    Args:
+        exported: for pages that are written to files: without what asks the board again.
 
     Raises:
         ConfigError: a file of keys that cannot be read, or a server whose address is none.
     """
     sessions = Sessions(None if settings.keys is None else KeyStore(settings.keys))
-    pages = Pages(sessions, playground=settings.server is not None)
+    pages = Pages(sessions, playground=settings.server is not None, exported=exported)
     index, cache, jobs = RunIndex(settings.runs), FileCache(), Jobs()
     app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
     RunsPage(pages, index, cache).add_to(app)

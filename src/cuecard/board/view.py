@@ -52,11 +52,18 @@ class Pages:
     Args:
         sessions: for the tokens of forms.
         playground: whether a server is there to play with.
+        exported: whether they are written to files.
     """
 
-    def __init__(self, sessions: Sessions, *, playground: bool) -> None:
+    def __init__(self, sessions: Sessions, *, playground: bool, exported: bool = False) -> None:
         self._templates = environment()
         self._sessions = sessions
+        self._exported = exported
+        if exported:
+            self._navigation: tuple[tuple[str, str], ...] = tuple(
+                (name, place) for name, place in NAVIGATION if place in ("/", "/registry")
+            )
+            return
         self._navigation = (*NAVIGATION, *((("Play", "/play"),) if playground else ()))
 
     def show(
@@ -88,6 +95,7 @@ class Pages:
                 "navigation": self._navigation,
                 "path": request.url.path,
                 "token": self._sessions.token(request),
+                "exported": self._exported,
                 "leaves": self._sessions.needs_key,
             }
         )

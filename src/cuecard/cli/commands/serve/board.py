@@ -12,6 +12,7 @@ from cuecard.cli.recipe_flags import TRAIN
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
+from cuecard.validation_text import counted
 
 SERVER_KEY = "CUECARD_SERVER_KEY"
 """The environment variable with a key for the server: a command line is for others to see."""
@@ -49,6 +50,14 @@ def board(
             show_default=False,
         ),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the runs, their answers and the registry as files, and serve nothing.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show runs, their answers and registries in a browser; runs are watched live.
@@ -58,6 +67,7 @@ def board(
     Exit codes: 0 ended by SIGTERM or Ctrl-C, 2 bad input.
     """
     try:
+        from cuecard.board.export import export_board
         from cuecard.board.server import serve_board
         from cuecard.board.settings import BoardSettings
     except ImportError as error:
@@ -80,4 +90,11 @@ def board(
         keys=keys,
         flags=TRAIN.names,
     )
-    serve_board(settings, tell)
+    if export is None:
+        serve_board(settings, tell)
+        return
+    pages = export_board(settings, export)
+    if as_json:
+        print_json({"folder": str(export), "pages": pages})
+    else:
+        typer.echo(f"{counted(pages, 'page')} in {export}")
