@@ -180,6 +180,30 @@ def assert_same(cut: Sweep, cut_at: Path, whole: Sweep, whole_at: Path) -> None:
     assert timeless(cut_at / "sweep.json") == timeless(whole_at / "sweep.json")
 
 
+def test_a_shard_that_dies_resumes_and_chooses_nothing(tmp_path: Path) -> None:
+    shard = GRID.model_copy(update={"shard": "1/3", "together": 2})
+    whole = run(shard, tmp_path / "whole")
+    assert [trial.number for trial in whole.trials] == [1, 4, 7]
+    seen = 0
+
+    def die(event: dict[str, Any]) -> None:
+        nonlocal seen
+        seen += event["event"] == "step"
+        if seen == 17:  # in the middle of the first two
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        run(shard, tmp_path / "cut", die)
+    cut = run(shard, tmp_path / "cut")
+    for place in ("sweep.json", *(f"trials/{trial.number:03d}" for trial in whole.trials)):
+        assert timeless(tmp_path / "cut" / place) == timeless(tmp_path / "whole" / place)
+    assert not (tmp_path / "cut" / "best").exists() and not cut.runs
+    with pytest.raises(TrainingError, match="a shard of a sweep chooses no trial"):
+        _ = cut.best
+    with pytest.raises(TrainingError, match="collect_sweep"):
+        _ = cut.run
+
+
 WORK = """
 import sys
 import torch

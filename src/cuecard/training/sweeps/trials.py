@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cuecard.errors import TrainingError
 from cuecard.evaluation.report import markdown_cells, markdown_text, write_json
 from cuecard.html_tables import html_table, html_view
 from cuecard.plain_files import write_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cuecard.training.run import Run
     from cuecard.training.storage.checkpoint import State
 
+T = TypeVar("T")
 JSON, MARKDOWN = "sweep.json", "sweep.md"
 COLUMNS = ("trial", "settings", "validation loss", "accuracy", "best step", "steps", "end", "s")
 
@@ -100,13 +102,21 @@ class Sweep:
 
     @property
     def best(self) -> Trial:
-        """The chosen trial of the first task."""
-        return self.trials[next(iter(self.chosen.values()))]
+        """The chosen trial of the first task.
+
+        Raises:
+            TrainingError: a shard.
+        """
+        return self.trials[_first(self.chosen)]
 
     @property
     def run(self) -> Run:
-        """The chosen run of the first task."""
-        return next(iter(self.runs.values()))
+        """The chosen run of the first task.
+
+        Raises:
+            TrainingError: a shard.
+        """
+        return _first(self.runs)
 
     def _repr_html_(self) -> str:
         rows = [trial.cells() for trial in self.trials]
@@ -114,6 +124,17 @@ class Sweep:
         bold = {place for place, trial in enumerate(self.trials) if trial.number in best}
         table = html_table(COLUMNS, rows, bold=bold)
         return html_view(f"Sweep of {counted(len(rows), 'trial')}", table)
+
+
+def _first(chosen: Mapping[str, T]) -> T:
+    if not chosen:
+        raise TrainingError(
+            "a shard of a sweep chooses no trial",
+            got="the trials of one shard",
+            expected="all shards, collected",
+            hint="cuecard.collect_sweep, or cuecard sweep --collect",
+        )
+    return next(iter(chosen.values()))
 
 
 def settings_text(settings: Settings) -> str:
