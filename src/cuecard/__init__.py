@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from cuecard.methods.residual import ResidualPromptTuning
     from cuecard.methods.wayward import Wayward
     from cuecard.names import data_source, load_backbone
-    from cuecard.runs.compare_recipe import CompareRecipe, run_compare
+    from cuecard.runs.compare.recipe import CompareRecipe
+    from cuecard.runs.compare.run import run_compare
     from cuecard.runs.recipe import Recipe, run_recipe
     from cuecard.runs.sweeps.collect import collect_sweep
     from cuecard.runs.sweeps.sweep_recipe import SweepRecipe, run_sweep
@@ -100,7 +101,8 @@ __getattr__, __dir__ = lazy_exports(
         ".methods.residual": ("ResidualPromptTuning",),
         ".methods.wayward": ("Wayward",),
         ".names": ("data_source", "load_backbone"),
-        ".runs.compare_recipe": ("CompareRecipe", "run_compare"),
+        ".runs.compare.recipe": ("CompareRecipe",),
+        ".runs.compare.run": ("run_compare",),
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweeps.collect": ("collect_sweep",),
         ".runs.sweeps.sweep_recipe": ("SweepRecipe", "run_sweep"),

@@ -46,7 +46,6 @@ SEAMS = {
     "methods/residual.py",
     "methods/wayward.py",
     "names.py",
-    "runs/compare_recipe.py",
     "runs/lora_recipe.py",
     "runs/recipe.py",
     "runs/recipe_method.py",

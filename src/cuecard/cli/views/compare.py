@@ -11,7 +11,8 @@ from cuecard.comparison.contest.table import scores_and_costs
 from cuecard.runs.estimate import about
 
 if TYPE_CHECKING:
-    from cuecard.runs.compare_recipe import CompareOutcome, ComparePlan, Entered
+    from cuecard.runs.compare.dry_run import ComparePlan, Entered
+    from cuecard.runs.compare.run import CompareOutcome
 
 
 def print_compare(outcome: CompareOutcome, out: Console) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cuecard.errors import Interrupted
-from cuecard.runs.compare_recipe import CompareRecipe, run_compare
+from cuecard.runs.compare.recipe import CompareRecipe
+from cuecard.runs.compare.run import run_compare
 from support.command_line import Call
 
 FILES = {"compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg", "compare.yaml"}

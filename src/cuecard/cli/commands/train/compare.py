@@ -12,7 +12,7 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.compare_recipe import ContestSettings
+from cuecard.runs.compare.recipe import ContestSettings
 
 CONTEST = Fields(
     ContestSettings,
@@ -55,7 +55,9 @@ def compare(
     """
     from cuecard.cli.views.compare import print_compare, print_compare_plan
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.compare_recipe import CompareRecipe, plan_compare, run_compare
+    from cuecard.runs.compare.dry_run import plan_compare
+    from cuecard.runs.compare.recipe import CompareRecipe
+    from cuecard.runs.compare.run import run_compare
     from cuecard.runs.folder import RunFolder
 
     if resume_folder is not None:

@@ -1,0 +1,1 @@
+"""Comparisons of many ways to do one task."""
