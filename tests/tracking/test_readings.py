@@ -31,6 +31,7 @@ DONE = {"event": "done", "step": 8, "digest": "ab", "test": 0.75, "alarm": None}
     [
         (STEP, 3, {"train/loss": 0.5, "train/lr": 0.1}),
         (VALIDATION, 4, {"validation/loss": 0.25}),
+        ({**VALIDATION, "event": "teacher_validation"}, 4, {"validation/loss": 0.25}),
         (TASKS, 2, {"validation/tasks/spam/loss": 1.5}),
         (RACED, 9, {"race/prefix lr=0.1/loss": 2.0}),
         (DONE, 8, {"final/test": 0.75}),

@@ -147,6 +147,20 @@ def test_a_run_that_is_replayed_twice_adds_nothing(board: Board, tmp_path: Path)
     assert final.values["final/test"] == 0.75
 
 
+def test_a_race_in_a_folder_of_its_own_is_the_runs(board: Board, tmp_path: Path) -> None:
+    raced = {"event": "raced", "contestant": "a", "loss": 0.5, "steps": 3}
+    lora = [{"run": "race/lora", **event} for event in events(2)]
+    track(tmp_path, [raced, *lora, *events(4)])
+    sent = board.numbers()
+    for folder, rows in (("", events(4)), ("race", [raced]), ("race/lora", events(2))):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (tmp_path / folder / "log.jsonl").write_text(lines)
+    (found,) = replay(tmp_path, ["trackio"])
+    assert (found.sent, found.known) == (0, sent)
+    assert set(board.runs) == {"id of ", "id of race/lora"}
+
+
 def test_what_went_elsewhere_or_was_removed_is_sent_again(board: Board, tmp_path: Path) -> None:
     folder = shutil.copytree(RUNS / "reviews", tmp_path / "reviews")
     (first,) = replay(folder, ["trackio"])

@@ -13,7 +13,7 @@ Event = Mapping[str, Any]
 _PREFIXES = {
     "step": "train",
     "validation": "validation",
-    "teacher_validation": "teacher",
+    "teacher_validation": "validation",
     "tasks": "validation",
     "best_validation": "best",
     "pooled": "pooled",

@@ -13,6 +13,9 @@ from cuecard.tracking.tracking import Tracking
 from cuecard.training.storage.log import FILE, read_log
 
 _BEST = "best"
+# What is told in these folders is told as of the run itself while it goes on: the end of a sweep's
+# chosen trial, and a race that has a folder of its own.
+_OF_THE_RUN = ((), (_BEST,), ("race",))
 # What is in the folder of a run whose own log is elsewhere, or only that of its parts.
 _PARTS = (_BEST, "trials", "tasks", "patterns", "sets")
 
@@ -83,5 +86,4 @@ def _logs(folder: Path) -> Iterator[tuple[str, Path]]:
     """Each part of a run as it was called while it ran, and the folder with its log."""
     for path in sorted(folder.rglob(FILE)):
         parts = path.parent.relative_to(folder).parts
-        # The chosen trial's, which while it ran told of its end as the run itself.
-        yield "" if parts == (_BEST,) else "/".join(parts), path.parent
+        yield "" if parts in _OF_THE_RUN else "/".join(parts), path.parent
