@@ -61,7 +61,7 @@ from cuecard.runs.graphrag.tune import run_tune
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.recipe import Recipe, run_recipe
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
-from cuecard.search.searcher import Observer
+from cuecard.search.asker import Observer
 from cuecard.search.settings import SearchSettings
 from cuecard.training.config import TrainConfig
 

@@ -19,6 +19,7 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.metrics.intervals import mean_interval
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.llms import ChosenLLM, Engines
+from cuecard.search.asker import Observer
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, first_candidate
@@ -27,7 +28,6 @@ from cuecard.search.journal import Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer
-from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import EngineSolver

@@ -35,7 +35,7 @@ from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, first_candidate
 from cuecard.search.journal import Journal
-from cuecard.search.race import race
+from cuecard.search.race import Racer, race
 from cuecard.search.scorer import RowScorer
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import EngineSolver, Judged
@@ -193,11 +193,14 @@ async def _replayed(
     for _ in range(orders):
         shuffled = [rows[int(at)] for at in rng.permutation(len(rows))]
         again = Answered(answers)
-        ranked = await race(pool, again, shuffled, block=SearchSettings().block)
+        ranked = await race(
+            [Racer(each) for each in pool], again, shuffled, block=SearchSettings().block
+        )
         share = again.calls / (len(pool) * len(rows))
         chosen["race"].append((share, scores[ranked[0].candidate.key]))
         count = max(1, again.calls // len(pool))
-        some = await race(pool, Answered(answers), shuffled[:count], block=count)
+        racers = [Racer(each) for each in pool]
+        some = await race(racers, Answered(answers), shuffled[:count], block=count)
         chosen["equal"].append((count / len(rows), scores[some[0].candidate.key]))
     best = max(scores.values())
     return {way: _told(each, best) for way, each in chosen.items()}

@@ -117,18 +117,41 @@ async def test_an_answer_without_text_or_usage(anyio_backend: str) -> None:
     assert found.text == "" and found.usage == TokenUsage(ASKED.most_prompt_tokens, 5)
 
 
+async def test_a_refusal_is_no_text(anyio_backend: str) -> None:
+    status, body = answer(None)
+    found = json.loads(body)
+    found["choices"][0]["message"]["refusal"] = "I can't."
+    async with endpoint((status, json.dumps(found))) as made, client(made) as llm:
+        got = await llm.complete(ASKED)
+    assert (got.text, got.finish_reason) == ("", "refusal")
+
+
+async def test_it_can_be_asked_after_it_was_closed(anyio_backend: str) -> None:
+    async with endpoint(answer()) as made, client(made) as llm:
+        await llm.close()
+        assert (await llm.complete(ASKED)).text == "yes"
+
+
+async def test_an_answer_that_cannot_be_read_is_shown(anyio_backend: str) -> None:
+    async with endpoint((200, '"<html>a proxy\\n</html>"')) as made, client(made) as llm:
+        with pytest.raises(LLMError) as caught:
+            await llm.complete(ASKED)
+    assert caught.value.got == "<html>a proxy </html>"
+
+
 @pytest.mark.parametrize(
     ("script", "what", "fatal", "unpaid"),
     [
-        (failure(401), "does not take the key", True, True),
-        (failure(404), "does not have the model", True, True),
+        (failure(401), "does not accept the API key", True, True),
+        (failure(404), "no such model, or nothing at this path", True, True),
         (failure(400, "too long"), "refuses the request", True, False),
         (failure(429), "limits requests", False, True),
         (failure(429, code="insufficient_quota"), "limits requests", True, True),
         (failure(500), "the endpoint failed", False, True),
         ((200, '{"choices": [{"mess'), "cannot be read", False, False),
-        ((200, '{"choices": []}'), "cannot be read", False, False),
-        ((200, "[]"), "cannot be read", False, False),
+        ((200, '{"choices": []}'), "not a chat completion", False, False),
+        ((200, "[]"), "not a chat completion", False, False),
+        ((200, '"<html>a proxy</html>"'), "not a chat completion", False, False),
         ((0, ""), "took too long", False, False),
     ],
 )
@@ -175,6 +198,22 @@ async def test_more_tokens_than_asked_for_end_it(anyio_backend: str) -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 9_000, "total_tokens": 9_009}
     with pytest.raises(LLMError, match="more tokens than the request can have"):
         await asked([answer(usage=usage)])
+
+
+async def test_fewer_tokens_than_none_end_it(anyio_backend: str) -> None:
+    usage = {"prompt_tokens": -50, "completion_tokens": -8, "total_tokens": -58}
+    with pytest.raises(LLMError, match="a negative number of tokens"):
+        await asked([answer(usage=usage)])
+
+
+async def test_waiting_is_told_once_for_all_requests(anyio_backend: str) -> None:
+    told: list[dict[str, Any]] = []
+    calls = Calls(Journal(None, ""), SearchBudget())
+    script = [failure(500), failure(500), answer()]
+    async with endpoint(*script) as made, client(made) as llm:
+        asker = Asker(llm, calls, wait=0.0, tell=told.append)
+        await asker.ask([ASKED, LLMRequest(ASKED.messages, 5, 0.7, 4)])
+    assert told == [{"event": "retry", "seconds": 0.0, "why": "the endpoint failed"}]
 
 
 def test_no_key_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:

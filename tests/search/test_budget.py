@@ -27,14 +27,16 @@ MOST = Amount(calls=1, tokens=40, money=400)
         ("2M tokens, 10m", SearchBudget(tokens=2_000_000, seconds=600.0)),
         ("$1.50,30k tokens", SearchBudget(money=1_500_000, tokens=30_000)),
         ("1.5h", SearchBudget(seconds=5400.0)),
-        ("90", SearchBudget(seconds=90.0)),
+        ("90s", SearchBudget(seconds=90.0)),
     ],
 )
 def test_limits_as_users_write_them(text: str, limits: SearchBudget) -> None:
     assert SearchBudget.parse(text) == limits
 
 
-@pytest.mark.parametrize("text", ["", "many calls", "5x", "$", "0 calls", "-1 calls", "1m,2m"])
+@pytest.mark.parametrize(
+    "text", ["", "many calls", "90", "5x", "$", "0 calls", "-1 calls", "1m,2m"]
+)
 def test_limits_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigError, match="the search budget cannot be read"):
         SearchBudget.parse(text)

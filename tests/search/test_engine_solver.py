@@ -174,7 +174,7 @@ def test_a_race_chooses_as_full_evaluation_does_with_two_fifths_of_its_calls(see
             raise NotImplementedError
 
     names = [str(accuracies[number]) for number in rng.permutation(len(accuracies))]
-    racers = [PromptCandidate(ManualPrompt(name, "{text}", name), name) for name in names]
+    racers = [Racer(PromptCandidate(ManualPrompt(name, "{text}", name), name)) for name in names]
     found = asyncio.run(race(racers, Solver(), rows, block=30))
     best = max(right, key=lambda name: right[name].sum())
     assert found[0].candidate.origin == best and len(found[0].answers) == len(rows)

@@ -135,7 +135,7 @@ def test_a_search_begins_with_the_tasks_chat_and_its_system_message(
 
 
 def test_a_budget_for_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="too small for a search that means anything"):
+    with pytest.raises(ConfigError, match="too small to compare prompts"):
         search("opro", budget=SearchBudget(calls=40))
 
 

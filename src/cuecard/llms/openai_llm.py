@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, LLMError
@@ -18,6 +20,10 @@ KEY = "OPENAI_API_KEY"
 
 # A model's own limit goes by one of two names, depending on its age.
 _OLD, _NEW = "max_tokens", "max_completion_tokens"
+
+_SPACES = re.compile(r"\s+")
+# Characters of an answer that cannot be read.
+_SHOWN = 100
 
 
 class OpenAILLM:
@@ -61,12 +67,17 @@ class OpenAILLM:
                 got=base_url,
                 expected="http:// or https://, usually ending in /v1",
             )
-        self.name, self.at_once = name, at_once
+        self.name, self.at_once, self._flag = name, at_once, flag
         self._url = base_url or "https://api.openai.com/v1"
         # Retries are the search's, since each may cost.
-        self._client: AsyncOpenAI = openai.AsyncOpenAI(
-            api_key=key or "none", base_url=base_url, timeout=seconds, max_retries=0
+        self._connected = partial(
+            openai.AsyncOpenAI,
+            api_key=key or "none",
+            base_url=base_url,
+            timeout=seconds,
+            max_retries=0,
         )
+        self._client: AsyncOpenAI = self._connected()
         self._limit = _OLD
 
     def most_prompt_tokens(self, request: LLMRequest) -> int:
@@ -76,7 +87,7 @@ class OpenAILLM:
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The answer; see `LLM.complete`."""
         try:
-            return _completion(await self._create(request), request)
+            return self._completion(await self._create(request), request)
         except openai.BadRequestError as error:
             if self._limit == _OLD and _NEW in str(error):
                 self._limit = _NEW
@@ -88,13 +99,13 @@ class OpenAILLM:
             raise self._failed(
                 "the endpoint cannot be reached", error, unpaid=True, unreachable=True
             ) from error
-        except (
-            openai.AuthenticationError,
-            openai.PermissionDeniedError,
-            openai.NotFoundError,
-        ) as error:
-            what = "the endpoint does not take the key, or does not have the model"
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            what = "the endpoint does not accept the API key"
             raise self._failed(what, error, fatal=True, unpaid=True) from error
+        except openai.NotFoundError as error:
+            what = "the endpoint has no such model, or nothing at this path"
+            hint = f"is the model's name right, and does the address end in /v1? ({self._flag})"
+            raise self._failed(what, error, hint=hint, fatal=True, unpaid=True) from error
         except openai.RateLimitError as error:
             # A quota that is used up is told by the same status, and waiting does not help.
             fatal = error.code == "insufficient_quota"
@@ -107,8 +118,9 @@ class OpenAILLM:
             raise self._failed("the endpoint's answer cannot be read", error) from error
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close its connections; the next request opens new ones."""
         await self._client.close()
+        self._client = self._connected()
 
     async def _create(self, request: LLMRequest) -> Any:
         limit: dict[str, Any] = {self._limit: request.max_tokens}
@@ -121,22 +133,41 @@ class OpenAILLM:
             **limit,
         )
 
-    def _failed(self, what: str, error: Exception, **known: bool) -> LLMError:
-        said = " ".join(str(error).split())[:300]
-        return LLMError(
-            what,
-            where=f"{self._url}, model {self.name}",
-            got=f"{type(error).__name__}: {said}",
-            **known,
-        )
+    def _completion(self, found: Any, request: LLMRequest) -> LLMAnswer:
+        if not getattr(found, "choices", None):
+            raise LLMError(
+                "the endpoint's answer is not a chat completion",
+                where=self._where,
+                got=_SPACES.sub(" ", str(getattr(found, "to_json", found.__str__)()))[:_SHOWN],
+                expected="JSON with choices, as /v1/chat/completions returns it",
+            )
+        choice = found.choices[0]
+        refused = getattr(choice.message, "refusal", None) and not choice.message.content
+        why = "refusal" if refused else str(choice.finish_reason or "stop")
+        spent = self._spent(found.usage, request)
+        return LLMAnswer(choice.message.content or "", spent, why, str(found.model or ""))
 
-
-def _completion(found: Any, request: LLMRequest) -> LLMAnswer:
-    choice = found.choices[0]
-    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-    usage = found.usage
-    if usage is None:  # as if it had taken all that it may
-        spent = TokenUsage(request.most_prompt_tokens, request.max_tokens)
-    else:
+    def _spent(self, usage: Any, request: LLMRequest) -> TokenUsage:
+        if usage is None:  # as if it had taken all that it may
+            return TokenUsage(request.most_prompt_tokens, request.max_tokens)
         spent = TokenUsage(int(usage.prompt_tokens), int(usage.completion_tokens))
-    return LLMAnswer(text, spent, str(choice.finish_reason or "stop"), str(found.model or ""))
+        if min(spent.prompt_tokens, spent.completion_tokens) < 0:
+            raise LLMError(
+                "the endpoint reports a negative number of tokens",
+                where=self._where,
+                got=f"{spent.prompt_tokens} read, {spent.completion_tokens} written",
+                expected="0 or more of each",
+                fatal=True,
+            )
+        return spent
+
+    @property
+    def _where(self) -> str:
+        return f"{self._url}, model {self.name}"
+
+    def _failed(
+        self, what: str, error: Exception, hint: str | None = None, **known: bool
+    ) -> LLMError:
+        said = _SPACES.sub(" ", str(error)).strip()[:300]
+        got = f"{type(error).__name__}: {said}"
+        return LLMError(what, where=self._where, got=got, hint=hint, **known)

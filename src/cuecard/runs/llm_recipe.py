@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from cuecard.catalogue.entries import BACKBONES
 from cuecard.runs.recipe_file import Section
@@ -31,7 +31,7 @@ class LLMRecipe(Section):
         description="Address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; "
         "by default OpenAI's own, with the key in OPENAI_API_KEY.",
     )
-    price: tuple[float, float] | None = Field(
+    price: tuple[NonNegativeFloat, NonNegativeFloat] | None = Field(
         default=None,
         description="Dollars for a million tokens read, and for a million written; by default a "
         "known model's list price.",

@@ -17,7 +17,7 @@ from cuecard.llms.prices import Price, price_of
 from cuecard.llms.protocol import LLM
 from cuecard.names import load_backbone
 from cuecard.runs.llm_recipe import LLMRecipe
-from cuecard.search.asker import Asker
+from cuecard.search.asker import Asker, Observer
 from cuecard.search.budget import USUAL, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.tasks.similar import nearest
@@ -69,9 +69,9 @@ class Engines:
         self._llms.append(llm)
         return llm
 
-    async def asker(self, chosen: ChosenLLM, calls: Calls) -> Asker:
+    async def asker(self, chosen: ChosenLLM, calls: Calls, tell: Observer | None = None) -> Asker:
         """An LLM as a search asks it; errors as in `llm`."""
-        return Asker(await self.llm(chosen), calls, chosen.price)
+        return Asker(await self.llm(chosen), calls, chosen.price, tell=tell)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,9 @@ from cuecard.llms.protocol import LLM, LLMAnswer, LLMRequest, TokenUsage
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, CallFailed, Calls
 from cuecard.search.candidate import digest
+
+Observer = Callable[[dict[str, Any]], None]
+"""Is told what happens in a search, event by event."""
 
 # How often a request is made before the search gives up, and how long it waits in between: from a
 # second, twice as long each time, and up to as much again by chance.
@@ -29,13 +32,20 @@ class Asker:
         calls: of the search.
         price: None where tokens cost nothing.
         wait: seconds before a request is made for the second time.
+        tell: is told when a request failed and will be made again.
     """
 
     def __init__(
-        self, llm: LLM, calls: Calls, price: Price | None = None, wait: float = _WAIT
+        self,
+        llm: LLM,
+        calls: Calls,
+        price: Price | None = None,
+        wait: float = _WAIT,
+        tell: Observer | None = None,
     ) -> None:
         self.llm, self._calls, self._price = llm, calls, price or Price()
         self._wait, self._room = wait, asyncio.Semaphore(llm.at_once)
+        self._tell, self._failures = tell or (lambda event: None), 0
         self._model: str | None = None
         self._ended: LLMError | None = None
 
@@ -72,6 +82,7 @@ class Asker:
                     found = await self._calls.make(
                         key, self.llm.name, most, lambda: self._call(request, most)
                     )
+                self._failures = 0
                 return self._checked(_read(found))
             except CallFailed as failed:
                 error = failed.__cause__
@@ -81,7 +92,11 @@ class Asker:
                 if hopeless or number == _TRIES - 1:
                     self._ended = error
                     raise error from failed
-                await asyncio.sleep(self._wait * 2**number * (1 + random.random()))
+                wait = self._wait * 2**number * (1 + random.random())
+                if number >= self._failures:  # of those at the same time, the first one tells
+                    self._failures = number + 1
+                    self._tell({"event": "retry", "seconds": wait, "why": error.what})
+                await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
     def _key(self, request: LLMRequest) -> str:

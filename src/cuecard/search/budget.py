@@ -22,7 +22,7 @@ USUAL = "--search-budget"
 """Where a search's budget is given."""
 
 _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6}
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]?)")
 
 
@@ -142,11 +142,15 @@ class BudgetSpent(Exception):  # noqa: N818 - it ends a search, and is no failur
     Args:
         limit: the limit that it would pass.
         flag: where the budget is given.
+        left: whether there is something left, though not enough.
     """
 
-    def __init__(self, limit: str, flag: str = USUAL) -> None:
+    def __init__(self, limit: str, flag: str = USUAL, *, left: bool = False) -> None:
         where = "" if flag == USUAL else f" ({flag})"
-        super().__init__(f"the budget of {limit} is spent{where}")
+        what = f"the budget of {limit} is spent"
+        if left:
+            what = f"what is left of the budget of {limit} is too little to go on"
+        super().__init__(f"{what}{where}")
         self.limit, self.flag = limit, flag
 
 
@@ -169,7 +173,8 @@ class Ledger:
         """
         limit = self.budget.allows(self.spent + self.reserved + amount)
         if limit is not None:
-            raise BudgetSpent(limit)
+            left = getattr(self.budget, limit) - getattr(self.spent + self.reserved, limit)
+            raise BudgetSpent(limit, left=left > 0)
         self.reserved += amount
 
     def settle(self, reserved: Amount, spent: Amount) -> None:
@@ -201,5 +206,6 @@ def _unreadable(text: str, got: str, flag: str) -> ConfigError:
         "the search budget cannot be read",
         where=f"{flag} {text!r}",
         got=got,
-        expected="such as '500 calls', '2M tokens', '$1.50', '10m', or several with commas between",
+        expected="such as '500 calls', '2M tokens', '$1.50', '10m' (minutes; also s and h), or "
+        "several of them with commas between",
     )

@@ -123,6 +123,11 @@ class SearchNeeds:
     after: Amount
 
     @cached_property
+    def _start(self) -> Amount:
+        """The start's answers to validation rows and raced rows."""
+        return self._most(self.task.validation) + self._most(self.raced)
+
+    @cached_property
     def finals(self) -> Amount:
         """The finalists' answers to all validation rows."""
         return of_longer(self._most(self.task.validation), self._first.settings.finalists)
@@ -153,12 +158,12 @@ class SearchNeeds:
             ConfigError: a budget that is too small to compare anything.
         """
         task, budget = self.task, self._first.calls.ledger.budget
-        held, raced, finals = self._most(task.validation), self._most(self.raced), self.finals
+        finals = self.finals
         rows = counted(len(self.raced), "training row")
         on = counted(len(task.validation), "validation row")
         finalists = counted(self._first.settings.finalists, "finalist")
         parts = [
-            CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
+            CostPart("start", f"the prompt as it is on {on} and {rows}", self._start),
             self._of_round(rows),
             CostPart("finals", f"{finalists} on {on}", finals),
         ]
@@ -166,7 +171,7 @@ class SearchNeeds:
             most = of_test(self._first.solver, self._first.start, task.test)
             what = f"two prompts on {counted(len(task.test), 'test row')}"
             parts.append(CostPart("test", what, most, self.after != Amount()))
-        limit = budget.allows(held + raced + finals + self.after)
+        limit = budget.allows(self._start + finals + self.after)
         if limit is not None:
             raise self.too_small(BudgetSpent(limit))
         return SearchCosts(tuple(parts), self._first.settings.rounds, budget)
@@ -182,20 +187,24 @@ class SearchNeeds:
             how += f", {counted(beside.calls, 'row')} that the searcher runs the model on"
         return CostPart("round", how, each)
 
-    def too_small(self, error: BudgetSpent, rows: int | None = None) -> ConfigError:
-        """The error of a budget that does not pay for any comparison.
-
-        Args:
-            rows: that the start has to answer; by default all but those of the test.
-        """
-        rows = len(self.task.validation) + len(self.raced) if rows is None else rows
+    def too_small(self, error: BudgetSpent) -> ConfigError:
+        """The error of a budget that does not pay for any comparison."""
+        rows = counted(len(self.task.validation) + len(self.raced), "row")
+        settings = self._first.settings
+        each = counted(len(self.task.validation), "validation row")
+        whole = f"the prompt as it is on {rows}, {settings.finalists} finalists on {each}"
+        if self.after != Amount():
+            whole += f", {counted(len(self.task.test), 'test row')} at the end"
+        least = ""
+        if error.limit != "time":
+            limits = SearchBudget(**asdict(self._start + self.finals + self.after))
+            least = f"more than {limits.text(error.limit)}: "
         return ConfigError(
-            "the budget is too small for a search that means anything",
+            "the search budget is too small to compare prompts",
             where=error.flag,
             got=self._first.calls.ledger.budget.text(error.limit),
-            expected=f"enough for the start to answer {counted(rows, 'row')}, and more for the "
-            "candidates",
-            hint="--dry-run shows what each part takes",
+            expected=f"{least}{whole}, and the candidates' races",
+            hint="fewer rows need less: --race-rows, --finalists",
         )
 
     @property

@@ -91,13 +91,13 @@ class Journal:
         for reserved in open_calls.values():
             self.spent += reserved
         self._begun = bool(rows)
-        if rows and (found := json.loads(rows[0]).get("search")) != about:
+        if rows and json.loads(rows[0]).get("search") != about:
             raise ConfigError(
                 "the folder holds the journal of another search",
                 where=str(path),
-                got=found,
-                expected=about,
-                hint="another --out, or the settings of that search",
+                got="a search with other rows, another model or other settings",
+                expected="those that it began with",
+                hint="restore them, or search in another folder (--out)",
             )
 
     def _take(self, row: dict[str, Any], open_calls: dict[str, Amount]) -> None:

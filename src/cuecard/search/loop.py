@@ -12,7 +12,7 @@ from typing import Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
-from cuecard.search.asker import Asker
+from cuecard.search.asker import Asker, Observer
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
@@ -20,7 +20,7 @@ from cuecard.search.costs import SearchNeeds
 from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
-from cuecard.search.searcher import Observer, Searcher, SearchState
+from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver, fits
 from cuecard.tasks import Task
@@ -130,8 +130,8 @@ class Search:
         """The start's answers to the validation rows, without which nothing can be compared."""
         try:
             first = await self._validate(self._start)
-            (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
-            self._known[self._start.key] = own
+            own = self._known[self._start.key] = Racer(self._start)
+            await race([own], self._solver, self._rows, block=self._settings.block)
         except BudgetSpent as error:
             raise needs.too_small(error) from error
         self._tell({"event": "start", "validation": first.score, "rows": len(first.answers)})
@@ -152,7 +152,7 @@ class Search:
         try:
             self._calls.ledger.reserve(needs.finals + self._after)
         except BudgetSpent as error:
-            raise needs.too_small(error, len(self._task.validation)) from error
+            raise needs.too_small(error) from error
         return needs.finals, self._after
 
     async def _rounds(self, aside: Amount) -> tuple[int, str]:
@@ -248,14 +248,16 @@ class Search:
         block = self._settings.block
         new = {each.key: each for each in proposed if each.key not in self._known}
         usable = [each for each in new.values() if fits(self._solver, each, self._rows[:1])]
-        raced = []
-        if usable:
-            best = self._ranked()[0].candidate
-            raced = await race([best, *usable], self._solver, self._rows, block=block)
-        for racer in raced:
-            known = self._known.get(racer.candidate.key)
-            if known is None or len(racer.answers) > len(known.answers):
-                self._known[racer.candidate.key] = racer
+        if not usable:
+            return 0
+        racers = [Racer(each) for each in (self._ranked()[0].candidate, *usable)]
+        try:
+            await race(racers, self._solver, self._rows, block=block)
+        finally:  # what was answered counts, also where the budget ends
+            for racer in filter(lambda each: each.answers, racers):
+                known = self._known.get(racer.candidate.key)
+                if known is None or len(racer.answers) > len(known.answers):
+                    self._known[racer.candidate.key] = racer
         return len(usable)
 
     def _hear(self, event: dict[str, Any]) -> None:

@@ -52,22 +52,23 @@ def raced_rows(train: Sequence[Record], settings: SearchSettings) -> list[Record
 
 
 async def race(
-    candidates: Sequence[PromptCandidate],
+    racers: Sequence[Racer],
     solver: Solver,
     rows: Sequence[Record],
     *,
     block: int,
 ) -> list[Racer]:
-    """The candidates, best first; those that ran to the end before those that dropped out.
+    """The racers, best first; those that ran to the end before those that dropped out.
 
     Args:
+        racers: hold what was answered, also where the budget ends before the race does.
         rows: in an order that says nothing of them.
         block: rows that it goes on by.
 
     Raises:
         BudgetSpent, LLMError, ConfigError: as `Solver.judge`.
     """
-    running = [Racer(candidate) for candidate in candidates]
+    running = list(racers)
     dropped: list[Racer] = []
     for start in range(0, len(rows), block):
         some = rows[start : start + block]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from cuecard.search.asker import Asker
+from cuecard.search.asker import Asker, Observer
 from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
@@ -19,8 +19,6 @@ from cuecard.types import Record
 
 if TYPE_CHECKING:
     from cuecard.lazy import np
-
-Observer = Callable[[dict[str, Any]], None]
 
 _NOTHING = Amount()
 

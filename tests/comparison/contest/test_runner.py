@@ -131,7 +131,7 @@ def test_a_search_may_run_what_prompt_tuning_runs(tmp_path: Path) -> None:
     )
     assert backbone.counts["tokens"] < 8 * tested
     few = run(contest_of(backbone, review_task(60)), "search")["search"]
-    assert "too small for a search" in str(few.standing.left_out)
+    assert "too small to compare prompts" in str(few.standing.left_out)
 
 
 def test_a_finished_contender_is_not_run_again(whole: tuple[Contest, dict[str, Ranked]]) -> None:

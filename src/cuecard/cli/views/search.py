@@ -50,6 +50,8 @@ def search_text(event: dict[str, Any]) -> str | None:
                 f"the LLM wrote nothing that can be used, in {counted(event['answers'], 'answer')}:"
                 f" {event['example']!r}"
             )
+        case "retry":
+            return f"{event['why']}; trying again in {event['seconds']:.0f} s"
         case "final":
             return f"{event['origin']}: {event['validation']:.3f} on validation rows"
     return None

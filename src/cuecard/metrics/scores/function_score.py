@@ -31,13 +31,13 @@ def function_score(name: str) -> AnswerScore:
     def score(answer: str, target: str, record: Record) -> object:
         try:
             return function(answer, target, dict(record.texts))
-        except Exception as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
             raise DataError(
                 "the score's function failed",
                 where=f"{name}, {record_name(record, 1)}",
                 got=f"{type(error).__name__}: {error} for the answer {answer[:80]!r}",
                 expected="a number from 0 to 1",
-                hint="answers that were given before are not lost: mend it and go on",
+                hint="nothing is lost: fix the function, and resume",
             ) from error
 
     return score
@@ -50,7 +50,7 @@ def _imported(name: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found: Any = reduce(getattr, path.split("."), import_module(module))
-    except Exception as error:  # what a user's module does when it is imported
+    except (Exception, SystemExit) as error:  # what a user's module does when it is imported
         raise ConfigError(
             "the score's function cannot be imported",
             where=name,

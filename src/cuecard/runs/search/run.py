@@ -29,6 +29,7 @@ from cuecard.runs.search.models import SearchModels, search_models
 from cuecard.runs.search.outcome import SearchOutcome, search_markdown
 from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.runs.search.tested import tested_by_backbone, tested_by_llm
+from cuecard.search.asker import Observer
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest, first_candidate
@@ -38,8 +39,7 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer, Scorer
-from cuecard.search.searcher import Observer
-from cuecard.search.searchers import SEARCHERS, at_hand
+from cuecard.search.searchers import SEARCHERS, asks_llm, at_hand
 from cuecard.search.solver import EngineSolver, LLMSolver, Solver
 from cuecard.search.words.saved_words import candidates_of
 from cuecard.tasks import Task
@@ -74,6 +74,7 @@ def run_search(
     """
     place = RunFolder.of(plan)
     made = _set_up(plan, progress, overwrite=overwrite)
+    _costs(plan, made)  # what is refused leaves the folder as it is
     with place.claimed(plan, overwrite=overwrite) as folder:
         # Written anew: what was answered before is told again, from the journal.
         log = RunLog(folder, observer)
@@ -108,7 +109,15 @@ def plan_search(
     Raises:
         CuecardError: what the search itself would refuse before its first call.
     """
-    made = _set_up(plan, progress, overwrite=overwrite)
+    return _costs(plan, _set_up(plan, progress, overwrite=overwrite))
+
+
+def _costs(plan: SearchRecipe, made: _SetUp) -> SearchCosts:
+    """What it takes at most.
+
+    Raises:
+        ConfigError: too few rows, or a budget that is too small, to compare anything.
+    """
     calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget))
 
     async def costs() -> SearchCosts:
@@ -169,6 +178,13 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
 
 def _check_needs(plan: SearchRecipe) -> None:
     """Refuse a searcher that lacks what it needs."""
+    if plan.llm is not None and not asks_llm(plan.searcher):
+        raise ConfigError(
+            "this searcher does not ask an LLM to write",
+            where=f"{plan.llm.FLAG} {plan.llm.model}",
+            got=f"--searcher {plan.searcher}",
+            expected=", ".join(name for name in SEARCHERS if asks_llm(name)),
+        )
     labels = KINDS[plan.recipe.task.kind].labelled
     has = at_hand(llm=plan.llm is not None, labels=labels, model=plan.solver is None)
     missing = SEARCHERS[plan.searcher].missing(has)
@@ -235,11 +251,11 @@ async def _made(
 ) -> tuple[Search, Solver]:
     """The search, and what answers in it."""
     task, answers, writes = made.task, made.models.answers, made.models.writes
-    asker = None if writes is None else await engines.asker(writes, calls)
+    asker = None if writes is None else await engines.asker(writes, calls, observer)
     options: dict[str, Any] = {"asker": asker, "observer": observer, "others": made.others}
     solver: Solver
     if isinstance(answers, ChosenLLM):
-        solver = LLMSolver(await engines.asker(answers, calls), task.spec, scorer)
+        solver = LLMSolver(await engines.asker(answers, calls, observer), task.spec, scorer)
         options["after"] = of_test(solver, made.start, task.test)
     else:
         engine, weights = await engines.of(answers), answers.fingerprint.weights

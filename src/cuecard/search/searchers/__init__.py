@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cuecard.search.searcher import Searcher
 
+AUTO = "auto"
+"""The portfolio of the searchers that are possible."""
+
 RLPROMPT = "rlprompt"
 """The searcher whose prompts a policy writes."""
 
@@ -61,7 +64,7 @@ class SearcherEntry:
 
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
-        "auto": SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
+        AUTO: SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
         "calibration": SearcherEntry(
             ("fitted.calibration", "Calibration"), ("labels", "likelihoods")
@@ -111,6 +114,11 @@ def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[
         "gepa": find_spec("gepa") is not None,
     }
     return frozenset(name for name, there in found.items() if there)
+
+
+def asks_llm(name: str) -> bool:
+    """Whether a searcher uses an LLM that writes: those that need one, and the portfolio."""
+    return name == AUTO or "llm" in SEARCHERS[name].needs
 
 
 def left_out(searchers: Mapping[str, str]) -> str:

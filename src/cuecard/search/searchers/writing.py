@@ -22,6 +22,12 @@ _REWORD = (
     "<prompt> and </prompt>.\n\n{text}"
 )
 _TAGGED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL | re.IGNORECASE)
+# How models begin that do not do what they are asked: no instruction begins like that.
+_REFUSED = re.compile(
+    r"(?:i.?m|i am|we.?re|we are) (?:very |so |really )?sorry\b|sorry[,.!]|"
+    r"i (?:can.?t|cannot|am unable|won.?t)\b|i.?m (?:unable|not able)\b|as an ai\b",
+    re.IGNORECASE,
+)
 _AHEAD = re.compile(r"^(?:(?:new |final )?(?:instruction|prompt|output)\s*:\s*)", re.IGNORECASE)
 
 
@@ -91,7 +97,8 @@ def instruction_in(text: str, *, longest: int = LONGEST, tagged: bool = False) -
     found = _AHEAD.sub("", found.strip()).strip().strip("\"'`").strip()
     fits = 0 < len(found) <= longest and "<" not in found
     # An object or a list is an answer in a format that nobody asked for.
-    return found if fits and not found.startswith(("{", "[")) else ""
+    other = found.startswith(("{", "[")) or _REFUSED.match(found)
+    return found if fits and not other else ""
 
 
 def with_instruction(base: PromptCandidate, text: str, origin: str) -> PromptCandidate:

@@ -98,6 +98,13 @@ def records(table: Table, wanted: Wanted, limit: int | None = None) -> list[Reco
     return found
 
 
+# Columns that are read where none are named.
+_FLAGS = {
+    "text": "name the column of the texts with --text-field",
+    "label": "name the column of the labels with --label-field",
+}
+
+
 def require_columns(needed: Iterable[str], columns: Iterable[str], where: str) -> None:
     """Raise DataError where a needed column is not among the columns."""
     there = list(columns)
@@ -108,7 +115,7 @@ def require_columns(needed: Iterable[str], columns: Iterable[str], where: str) -
                 where=where,
                 got=f"columns {', '.join(map(repr, there)) or '(none)'}",
                 expected=f"a column {name!r}",
-                hint=_renaming(nearest(name, there)) or _other_delimiter(there),
+                hint=_renaming(nearest(name, there)) or _other_delimiter(there) or _FLAGS.get(name),
             )
 
 

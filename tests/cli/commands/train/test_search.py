@@ -214,7 +214,9 @@ def test_a_model_in_this_process_writes(
         (("--searcher", "oprah"), "there is no such searcher"),
         (("--searcher", "opro"), "needs an LLM that writes"),
         (("--search-budget", "much"), "the search budget cannot be read"),
-        (("--search-budget", "9 calls"), "too small for a search that means anything"),
+        (("--search-budget", "9 calls"), "too small to compare prompts"),
+        (("--searcher", "grips", "--llm", "gpt-4o"), "does not ask an LLM to write"),
+        (("--llm", "x", "--llm-url", "http://x", "--llm-price", "-1,2"), "--llm-price"),
         (("--set", "training.steps=3"), "a search trains nothing"),
         (("--start", "none.txt"), "none.txt"),
         (("--set", "compare=false"), "a search trains nothing"),
@@ -243,9 +245,19 @@ def test_mistakes(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = cuecard(*words, *more, "--out", tmp_path / "x")
     assert done.code == 2 and what in done.err, done.err
-    assert not (tmp_path / "x" / "prompt").exists()
-    if "--search-budget" not in more:  # which is found out by the rows that it pays for
-        assert not (tmp_path / "x" / "journal.jsonl").exists()  # another search may have it
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_is_refused_leaves_a_finished_search(
+    cuecard: Call, words: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    done = cuecard(*words, "--searcher", "grips", "--rounds", "1", "--out", out)
+    assert done.code == 0, done.err
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    refused = cuecard(*words, "--search-budget", "5 calls", "--out", out, "--overwrite")
+    assert refused.code == 2 and "too small to compare prompts" in refused.err
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
 def test_a_backbone_for_images(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
@@ -260,7 +272,7 @@ def test_a_score_of_ones_own(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     module = tmp_path / "searched_metric.py"
-    module.write_text("def vowels(answer, target, record):\n    raise KeyError('soon')\n")
+    module.write_text("def vowels(answer, target, record):\n    raise SystemExit(0)\n")
     rows = [{"text": r.texts["text"], "title": r.texts["text"].split()[0]} for r in reviews(60)]
     save_rows(tmp_path / "titles.csv", rows)
     words = [
@@ -432,13 +444,17 @@ def test_what_a_search_will_take(cuecard: Call, words: list[str], tmp_path: Path
     ):
         assert told in done.out, done.out
     small = cuecard(*words, "--search-budget", "20 calls", "--dry-run")
-    assert small.code == 2 and "too small for a search that means anything" in small.err
-    assert "got: 20 calls" in small.err and "answer 18 rows" in small.err
+    assert small.code == 2 and "too small to compare prompts" in small.err
+    assert "got: 20 calls" in small.err and "more than 30 calls:" in small.err
     # Enough for the start and the finals, and for no candidate.
     more = ("--searcher", "grips", "--search-budget", "31 calls", "--out", tmp_path / "y")
     done = cuecard(*words, *more)
     assert done.code == 0 and "No candidate was compared. The prompt as it was:" in done.out
     assert "0 candidates in 0 rounds: 18 calls" in done.out, done.out
+    # Enough for one candidate of a round: its answers count.
+    done = cuecard(*words, *more[:2], "--search-budget", "43 calls", "--out", tmp_path / "z")
+    assert done.code == 0 and "1 candidate in 0 rounds:" in done.out, done.out
+    assert "what is left of the budget of calls is too little to go on" in done.out, done.out
 
 
 @pytest.mark.parametrize(
@@ -512,7 +528,7 @@ def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Pat
     with endpoint(401) as (url, asked):
         more = ("--searcher", "ape", "--llm", "writer", "--llm-url", url)
         done = cuecard(*words, *more, "--out", tmp_path / "x")
-    assert done.code == 2 and "does not take the key" in done.err and len(asked) <= 3
+    assert done.code == 2 and "does not accept the API key" in done.err and len(asked) <= 3
     with endpoint() as (url, asked):  # what was answered is kept
         done = cuecard("search", "--resume", tmp_path / "x")
     assert done.code == 2 and "cannot be reached" in done.err
