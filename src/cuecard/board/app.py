@@ -23,6 +23,7 @@ from cuecard.board.pages.registry import RegistryPage
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
 from cuecard.board.records.index import FileCache, RunIndex
+from cuecard.board.records.thumbnails import Thumbnails
 from cuecard.board.settings import BoardSettings
 from cuecard.board.upstream import Upstream
 from cuecard.board.view import Pages, tagged
@@ -62,20 +63,31 @@ def build_board(settings: BoardSettings, *, exported: bool = False) -> BoardApp:
     sessions = Sessions(None if settings.keys is None else KeyStore(settings.keys))
     pages = Pages(sessions, playground=settings.server is not None, exported=exported)
     index, cache, jobs = RunIndex(settings.runs), FileCache(), Jobs()
+    thumbnails = Thumbnails()
     app = FastAPI(title="cuecard board", docs_url=None, redoc_url=None, openapi_url=None)
     RunsPage(pages, index, cache).add_to(app)
-    CasesPage(pages, index, cache).add_to(app)
+    CasesPage(pages, index, cache, thumbnails).add_to(app)
     ComparePage(pages, index, cache).add_to(app)
     RunPage(pages, index, cache, settings.flags).add_to(app)
-    DataPage(pages, Path()).add_to(app)
+    DataPage(pages, Path(), thumbnails).add_to(app)
     NewPage(pages, index, jobs, sessions, settings.flags).add_to(app)
     RegistryPage(pages, settings.registry, sessions).add_to(app)
     if settings.server is not None:
         PlayPage(pages, Upstream(settings.server, settings.server_key), sessions).add_to(app)
     add_login(app, pages, sessions)
+    _add_images(app, thumbnails)
     _add_static(app)
     _add_errors(app, pages)
     return BoardApp(Guard(app, sessions), jobs)
+
+
+def _add_images(app: FastAPI, thumbnails: Thumbnails) -> None:
+    @app.get("/images/{digest}")
+    def image(request: Request, digest: str) -> Response:
+        found = thumbnails.get(digest)
+        if found is None:
+            raise HTTPException(404)
+        return tagged(request, found, "image/png")
 
 
 def _add_static(app: FastAPI) -> None:

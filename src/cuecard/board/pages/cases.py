@@ -18,7 +18,9 @@ from cuecard.board.records.cases import (
     labels_in,
     paged,
 )
-from cuecard.board.records.index import FileCache, RunIndex
+from cuecard.board.records.index import FileCache, RunIndex, RunPlace
+from cuecard.board.records.summary import cached_settings
+from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
 from cuecard.errors import DataError
 from cuecard.evaluation.charts.shares import bar
@@ -35,6 +37,7 @@ class CasesPage:
     pages: Pages
     index: RunIndex
     cache: FileCache
+    thumbnails: Thumbnails
 
     def add_to(self, app: FastAPI) -> None:
         """Add the route."""
@@ -76,8 +79,21 @@ class CasesPage:
             }
             query = {"show": show, "gold": gold, "answer": answer, "q": text, "order": order}
             bars = {case.number: _bars(case.probabilities) for case in shown}
+            pictures = self._pictures(place, shown)
             more: dict[str, Any] = {"bars": bars, "query": query, "most": _TEXT}
-            return self.pages.show(request, "cases.html", data, **more)
+            return self.pages.show(request, "cases.html", data, pictures=pictures, **more)
+
+    def _pictures(self, place: RunPlace, cases: Sequence[Case]) -> dict[int, list[str]]:
+        """The digests of each case's images that there are pictures of."""
+        wanted = {case.number: digests_in(case.fields.values()) for case in cases}
+        digests = [digest for some in wanted.values() for digest in some]
+        if digests:
+            settings, _ = cached_settings(place, self.cache)
+            self.thumbnails.add_of_run(place, settings, digests)
+        return {
+            number: [digest for digest in some if self.thumbnails.get(digest) is not None]
+            for number, some in wanted.items()
+        }
 
 
 def in_order(cases: Sequence[Case], order: Order) -> Sequence[Case]:

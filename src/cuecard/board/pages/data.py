@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from cuecard.board.records.form import PREVIEWED, filled_in, form_fields
-from cuecard.board.records.preview import Preview, checked_place, data_files, preview
+from cuecard.board.records.preview import ROWS, Preview, checked_place, data_files, preview
+from cuecard.board.records.thumbnails import Thumbnails
 from cuecard.board.view import Pages, drawn
 from cuecard.errors import CuecardError
 from cuecard.evaluation.charts.shares import bar
@@ -25,6 +26,7 @@ class DataPage:
 
     pages: Pages
     folder: Path
+    thumbnails: Thumbnails
 
     def add_to(self, app: FastAPI) -> None:
         """Add the route."""
@@ -40,7 +42,8 @@ class DataPage:
                     for other in ("validation", "test"):
                         if other in values["data"]:
                             checked_place(values["data"][other], self.folder)
-                    found, _ = preview(values)
+                    found, task = preview(values)
+                    self.thumbnails.add(i for record in task.train[:ROWS] for i in record.images)
             except CuecardError as problem:
                 error = problem.to_dict()
             facts = {

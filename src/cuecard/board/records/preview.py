@@ -111,16 +111,25 @@ def checked_place(path: str, folder: Path) -> str:
     return path
 
 
+def read_quietly(recipe: Recipe) -> tuple[Task, list[str]]:
+    """A recipe's task, and what Python's warnings said of it.
+
+    Raises:
+        CuecardError: the data cannot be used.
+    """
+    with _READING, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        task = recipe.read_task()
+    return task, [str(one.message) for one in told]
+
+
 def preview(values: Mapping[str, Any]) -> tuple[Preview, Task]:
     """Read a recipe's data.
 
     Raises:
         CuecardError: whatever a training would refuse.
     """
-    recipe = Recipe.parse(values)
-    with _READING, warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        task = recipe.read_task()
+    task, told = read_quietly(Recipe.parse(values))
     spec, report = task.spec, task.report
     labels = {
         label: {str(split): counts.get(label, 0) for split, counts in report.labels.items()}
@@ -137,7 +146,7 @@ def preview(values: Mapping[str, Any]) -> tuple[Preview, Task]:
             "validation rows also in the test": report.validation_in_test,
         },
         conflicts=(report.conflicting, report.conflict_examples),
-        notes=(*dict.fromkeys(str(one.message) for one in told), *advice(task)),
+        notes=(*dict.fromkeys(told), *advice(task)),
         shown=tuple(_shown(task, record) for record in task.train[:ROWS]),
     )
     return found, task
