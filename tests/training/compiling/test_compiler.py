@@ -15,8 +15,9 @@ from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError
 from cuecard.tasks import TaskSpec
 from cuecard.training import TrainConfig
-from cuecard.training.compiling.compiler import CompileRun, TextCompiler
+from cuecard.training.compiling.compiler import TextCompiler
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.outcome import CompileRun
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.types import InputTokens, PrefixKV, Record
 from support.data.reviews import reviews

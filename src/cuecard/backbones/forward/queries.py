@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,12 +45,7 @@ class QueryRun:
             what = "a sliding window" if self._slides else "no positions to be given"
             raise self._refused(what)
         row = torch.tensor(ids, device=frozen.device)
-        cache = frozen.new_cache()
-        for index, (keys, values) in enumerate([] if kept is None else kept.to(frozen.dtype)):
-            cache.update(keys[None], values[None], index)
-        before = 0 if kept is None else kept.shape[3]
         nothing = row[:0]
-        places = torch.arange(position, position + len(row), device=frozen.device)
         try:
             with (
                 frozen.uncounted(),
@@ -60,16 +56,27 @@ class QueryRun:
                 frozen.call(
                     torch.as_tensor(frozen.embed(row))[None],
                     lambda _: frozen.attending(NAME),
-                    attention_mask=torch.ones(1, before + len(row), device=frozen.device).long(),
-                    position_ids=places[None],
-                    past_key_values=cache,
-                    use_cache=True,
+                    **self._options(len(row), kept, position),
                 )
         except (UnwatchableError, IndexError, ValueError, TypeError) as error:
             raise self._refused(str(error).partition("\n")[0]) from error
         if len(seen) != frozen.layers:
             raise self._refused("an attention of its own")
         return seen
+
+    def _options(self, count: int, kept: Tensor | None, position: int) -> dict[str, Any]:
+        """What the model is called with beside the embeddings."""
+        frozen, before = self._frozen, 0 if kept is None else kept.shape[3]
+        cache = frozen.new_cache()
+        for index, (keys, values) in enumerate([] if kept is None else kept.to(frozen.dtype)):
+            cache.update(keys[None], values[None], index)
+        places = torch.arange(position, position + count, device=frozen.device)
+        return {
+            "attention_mask": torch.ones(1, before + count, device=frozen.device).long(),
+            "position_ids": places[None],
+            "past_key_values": cache,
+            "use_cache": True,
+        }
 
     def _refused(self, got: str) -> BackboneError:
         return BackboneError(

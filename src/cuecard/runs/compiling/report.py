@@ -15,7 +15,7 @@ from cuecard.evaluation.report import (
 )
 from cuecard.plain_files import write_text
 from cuecard.runs.compiling.recipe import CompileRecipe
-from cuecard.training.compiling.compiler import Compared, CompileRun
+from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
 
 COLUMNS = ("prompt", "positions", "KV bytes", "same answers", "agreement", "KL")
 SCORES = ("score", "difference to the full text")
@@ -50,18 +50,7 @@ def report_of(run: CompileRun, recipe: CompileRecipe) -> dict[str, Any]:
         },
         "metric": None if full.score is None else full.score.primary,
         "rows": [_row(row, full.score, text.position_bytes) for row in rows],
-        "lengths": [
-            {
-                "length": each.length,
-                "validation_agreement": each.agreement,
-                "validation_kl": each.run.validation.loss,
-                "steps": each.run.steps,
-                "best_step": each.run.best_step,
-                "cpu_seconds": each.run.cpu_seconds,
-                "seconds": each.run.seconds,
-            }
-            for each in run.lengths
-        ],
+        "lengths": [_length(each) for each in run.lengths],
         "tolerance": recipe.compiling.tolerance,
         "passed": run.passed,
         "kept": {
@@ -72,6 +61,19 @@ def report_of(run: CompileRun, recipe: CompileRecipe) -> dict[str, Any]:
             "saved_kv_bytes": saved * text.position_bytes,
             "times_fewer": text.length / kept.length,
         },
+    }
+
+
+def _length(each: CompiledLength) -> dict[str, Any]:
+    run = each.run
+    return {
+        "length": each.length,
+        "validation_agreement": each.agreement,
+        "validation_loss": run.validation.loss,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "cpu_seconds": run.cpu_seconds,
+        "seconds": run.seconds,
     }
 
 

@@ -7,8 +7,7 @@ are what each prompt learns in every epoch; the text itself is never run again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.tasks import Task, content_hash
-from cuecard.training.compiling.fidelity import Fidelity, fidelity_of, token_agreement
+from cuecard.training.compiling.fidelity import fidelity_of, token_agreement
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
 from cuecard.training.compiling.prompts import CompiledSettings
 from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
@@ -38,70 +38,6 @@ from cuecard.types import Injection, Prediction, Record
 COMMAND = "cuecard compile"
 LENGTHS = "lengths"
 """Where the runs of each length go, in the run's folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One way to stand for the text.
-
-    Attributes:
-        name: what tables call it.
-        length: positions.
-        fidelity: on the held-out inputs.
-        score: on the labelled rows; None where there are none.
-    """
-
-    name: str
-    length: int
-    fidelity: Fidelity
-    score: Evaluation | None
-
-
-@dataclass(frozen=True)
-class CompiledLength:
-    """A text compiled into so many positions.
-
-    Attributes:
-        run: the training.
-        agreement: with the full text on validation inputs, by which lengths are chosen.
-        rows: the prompt, what it started from, and the text cut to as many tokens.
-    """
-
-    run: Run
-    agreement: float
-    rows: tuple[Compared, ...]
-
-    @property
-    def length(self) -> int:
-        """Positions."""
-        return self.run.prompt.injection().length
-
-
-@dataclass(frozen=True)
-class CompileRun:
-    """What came of it.
-
-    Attributes:
-        text: the text.
-        task: the inputs with the full text's answers.
-        left_out: inputs that the full text answers with nothing, and copies.
-        full: the full text itself, and nothing in its place.
-        lengths: in ascending order.
-        kept: the one whose prompt is kept.
-        passed: whether that one is within the tolerance; None without one.
-        prompt: the prompt that is kept.
-        evaluated: how many labelled rows were scored.
-    """
-
-    text: FullText
-    task: Task
-    left_out: int
-    full: tuple[Compared, ...]
-    lengths: tuple[CompiledLength, ...]
-    kept: CompiledLength
-    passed: bool | None
-    prompt: Prompt
-    evaluated: int
 
 
 class TextCompiler:
@@ -208,17 +144,7 @@ class TextCompiler:
         answers = teacher.answers(log)
         task = task_of(text, self._inputs, answers)
         taught = teacher.taught(task, self._settings.top)
-        soft = self._soft_labels(task, answers)
-        samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
-        setups = {}
-        for length in self._settings.into:
-            start = start_of(text, length, self._settings, samples)
-            setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
-            if soft is None:
-                setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
-            else:
-                setup = setup.with_soft_labels(soft["train"], validation=soft["validation"])
-            setups[length] = start, setup
+        setups = self._setups(task, taught, self._soft_labels(task, answers))
         runs = [self._train(length, *given) for length, given in setups.items()]
         with may_cut():
             lengths = tuple(
@@ -242,6 +168,23 @@ class TextCompiler:
             prompt,
             len(self._labelled),
         )
+
+    def _setups(
+        self, task: Task, taught: Taught, soft: Mapping[str, list[list[float]]] | None
+    ) -> dict[int, tuple[CompiledSettings, TrainSetup]]:
+        """Each length's prompt before it is trained, and its training."""
+        text = self._text
+        samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
+        found = {}
+        for length in self._settings.into:
+            start = start_of(text, length, self._settings, samples)
+            setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
+            if soft is None:
+                setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
+            else:
+                setup = setup.with_soft_labels(soft["train"], validation=soft["validation"])
+            found[length] = start, setup
+        return found
 
     def _soft_labels(
         self, task: Task, answers: Sequence[Prediction]
