@@ -35,7 +35,7 @@ class _Data:
 
 
 _REVIEWS, _NEWS = _Data("rotten-tomatoes", "labels", 2, 21.0), _Data("ag-news", "labels", 4, 37.6)
-_DATA = {
+DATA = {
     "sentiment": _REVIEWS,
     "mr": _REVIEWS,
     "topic": _NEWS,
@@ -47,6 +47,8 @@ _DATA = {
     "subj": _Data("subj", "labels", 2, 23.0),
     "headlines": _Data("bbc-news", "texts", 1, 382.8),
     "negation": _Data("negation", "texts", 1),
+    "articles": _Data("bbc-news", "labels", 5, 385.0),
+    "long reviews": _Data("imdb", "labels", 2, 226.8),
     "fashion-mnist": _Data("fashion-mnist", "images", 10),
     "cifar-10": _Data("cifar-10", "images", 10),
     "bloodmnist": _Data("bloodmnist", "images", 8),
@@ -66,7 +68,7 @@ def _measured(
     budget: float,
     test_rows: int,
 ) -> Measurement:
-    data, entry = _DATA[name], BACKBONES[backbone]
+    data, entry = DATA[name], BACKBONES[backbone]
     situation = Situation(
         answers=data.answers,
         rows=rows,
@@ -136,7 +138,7 @@ def _of_search(origin: str, results: Any) -> Iterator[Measurement]:
             name,
             plan["backbone"],
             scores,
-            rows=sizes["shots"] * _DATA[name].labels,
+            rows=sizes["shots"] * DATA[name].labels,
             budget=fmean(soft),
             test_rows=sizes["test"] * len(soft),
         )
@@ -168,6 +170,31 @@ def _of_vision(origin: str, results: Any) -> Iterator[Measurement]:
         )
 
 
+_COMPARED = {"tfidf": "linear"} | {n: n for n in ("prompt-tuning", "p-tuning-v2", "lora")}
+
+
+def of_compare(origin: str, results: Any) -> Iterator[Measurement]:
+    """The contest of `benchmarks.compare`; of prompts in words the one that validation prefers.
+
+    What is trained was trained at several rates: the budget is prompt tuning's, for all of them.
+    """
+    plan = results["plan"]
+    cells: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    for cell in results["cells"]:
+        if "right" in cell:
+            cells[cell["backbone"], cell["set"]][cell["contestant"]] = cell
+    for (backbone, name), found in cells.items():
+        if "prompt-tuning" not in found:
+            continue
+        scores = {_COMPARED[each]: found[each]["test"] for each in found if each in _COMPARED}
+        words = [cell for cell in found.values() if cell["words"]]
+        if words:
+            scores["by hand"] = max(words, key=lambda cell: cell["validation"])["test"]
+        tuned = found["prompt-tuning"]
+        sizes = {"rows": plan["rows"]["train"], "test_rows": len(tuned["right"])}
+        yield _measured(origin, name, backbone, scores, budget=tuned["cpu_s"], **sizes)
+
+
 _READERS: Mapping[str, Callable[[str, Any], Iterator[Measurement]]] = {
     "methods_few": _of_methods,
     "methods": _of_methods,
@@ -175,13 +202,19 @@ _READERS: Mapping[str, Callable[[str, Any], Iterator[Measurement]]] = {
     "learning_qwen": _of_learning,
     "search": _of_search,
     "vision": _of_vision,
+    "compare": of_compare,
 }
 
 
 def all_measurements() -> list[Measurement]:
-    """Those of every file, with two ways or more."""
-    read = {name: json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in _READERS}
-    found = [each for name, reader in _READERS.items() for each in reader(name, read[name])]
+    """Those of every file that is there, with two ways or more."""
+    files = {name: RESULTS / f"{name}.json" for name in _READERS}
+    found = [
+        each
+        for name, file in files.items()
+        if file.exists()
+        for each in _READERS[name](name, json.loads(file.read_text(encoding="utf-8")))
+    ]
     return [each for each in found if len(each.scores) > 1]
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from benchmarks.advice.measured import RESULT, all_measurements, hit_rates, shipped
+from benchmarks.advice.measured import (
+    DATA,
+    RESULT,
+    all_measurements,
+    hit_rates,
+    of_compare,
+    shipped,
+)
 from benchmarks.advice.tables import advice_table
+from benchmarks.compare.cells import COMPARED
 from cuecard.evaluation.measured.measurements import FILE, measurements
 
 
 def test_the_package_has_what_the_results_say() -> None:
     known = all_measurements()
-    assert json.loads(FILE.read_text()) == json.loads(json.dumps(shipped(known)))
+    made = json.loads(json.dumps(shipped(known)))
+    assert json.loads(FILE.read_text()) == made, "run `make advice`"
     assert list(measurements()) == known
 
 
@@ -42,6 +52,27 @@ def test_measurements_are_those_of_their_files() -> None:
     ours = [cell["score"] for cell in cells if cell["contestant"] == "auto"]
     assert topic.scores["auto"] == pytest.approx(sum(ours) / len(ours), abs=1e-4)
     assert "peft" not in topic.scores and "linear" in topic.scores
+
+
+def test_a_contest_is_a_measurement_for_each_set_and_backbone() -> None:
+    def cell(contestant: str, test: float, *, words: bool = False, **more: Any) -> dict[str, Any]:
+        given = {"backbone": "smollm2-135m-instruct", "set": "articles", "right": "1101"}
+        own = {"contestant": contestant, "test": test, "words": words, "cpu_s": 90.0}
+        return {**given, **own, "validation": test, **more}
+
+    cells = [
+        cell("tfidf", 0.6),
+        cell("zero-shot", 0.9, words=True, validation=0.2),
+        cell("in-context", 0.7, words=True, validation=0.5),
+        cell("prompt-tuning", 0.8),
+        cell("full", 0.95),
+        {"backbone": "smollm2-135m-instruct", "set": "articles", "contestant": "lora"},
+    ]
+    (found,) = of_compare("compare", {"plan": {"rows": {"train": 256}}, "cells": cells})
+    assert found.scores == {"linear": 0.6, "by hand": 0.7, "prompt-tuning": 0.8}
+    assert (found.situation.rows, found.situation.budget, found.test_rows) == (256, 90.0, 4)
+    assert (found.source, found.situation.labels) == ("bbc-news", 5)
+    assert set(COMPARED) <= DATA.keys()
 
 
 def test_the_table_has_every_case() -> None:
