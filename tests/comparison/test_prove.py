@@ -74,6 +74,8 @@ def test_the_report_holds_what_was_measured(tmp_path: Path) -> None:
     assert "test rows, scored once" in markdown
     for figure in ("training.png", "confusion.png"):
         assert (tmp_path / "figures" / figure).read_bytes().startswith(b"\x89PNG")
+    chart = (tmp_path / "figures" / "contestants.svg").read_text()
+    assert chart.startswith("<svg") and chart.count("<circle") == len(proof.rows)
     # Each contestant sees the test rows once.
     by_hand = {"manual", "manual_calibrated", "in_context"} & set(report)
     tested = {report[name]["name"] for name in by_hand} | {"tfidf", "sentence_vectors", "start"}

@@ -22,10 +22,12 @@ from cuecard.comparison.prove_plain import (
 from cuecard.comparison.run_facts import seeds_of
 from cuecard.errors import DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.charts.intervals import contestants, interval_chart
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.pictures.mistakes import COLUMNS, surest_mistakes, write_mistakes
 from cuecard.evaluation.report import Pictures, columns_for, write_json, write_markdown
 from cuecard.evaluation.seeds import seed_table
+from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.run import Run
@@ -108,6 +110,10 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
     """
     figures = {"Loss and validation score over steps": "figures/training.png"}
     loss_figure(read_log(folder), folder / "figures" / "training.png")
+    if len(proof.rows) > 1:
+        figures["Scores with their 95% intervals"] = "figures/contestants.svg"
+        chart = interval_chart(contestants(proof.rows), proof.columns[1], ground="#ffffff")
+        write_text(chart, folder / "figures" / "contestants.svg")
     if run.test is not None and "confusion" in run.test.metrics:
         figures["Confusion matrix on the test rows"] = "figures/confusion.png"
         confusion_figure(

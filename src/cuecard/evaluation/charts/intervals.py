@@ -47,11 +47,12 @@ def contestants(rows: Sequence[ReportRow]) -> list[Scored]:
     ]
 
 
-def interval_chart(scores: Sequence[Scored], metric: str) -> str:
+def interval_chart(scores: Sequence[Scored], metric: str, *, ground: str = "none") -> str:
     """One line for each score: its name, its number, and its dot with the interval.
 
     Args:
         metric: what the numbers are, for the axis.
+        ground: the colour behind it; a file that is shown by itself needs one.
     """
     low, high, step = score_axis(scores)
 
@@ -84,9 +85,10 @@ def interval_chart(scores: Sequence[Scored], metric: str) -> str:
         if best
         else ""
     )
+    behind = element("rect", width="100%", height="100%", fill=ground)
     lanes = [_lane(score, at, _ROW * number) for number, score in enumerate(scores)]
     return picture(
-        [*grid, mark, *lanes, *numbers],
+        [behind, *grid, mark, *lanes, *numbers],
         width=_WIDTH,
         height=bottom + _AXIS,
         title=f"{metric} with 95% intervals: {'; '.join(map(_said, scores))}",
