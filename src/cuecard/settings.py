@@ -38,16 +38,16 @@ def _explained(model: type[BaseModel], error: ValidationError, where: str) -> Co
     if first["type"] == "extra_forbidden":
         return _unknown(model, keys, place)
     if first["type"] == "missing" and not isinstance(first["loc"][-1], int):
-        return ConfigError("a setting is missing", where=place, expected=f"a value for {keys[-1]}")
+        return ConfigError(
+            "a required setting is missing", where=place, expected=f"a value for {keys[-1]}"
+        )
     if first["type"] == "missing":
         least = f"{int(first['loc'][-1]) + 1} or more"
-        return ConfigError(
-            "a list has too few items", where=place, got=shown(first["input"]), expected=least
-        )
+        return ConfigError("too few values", where=place, got=shown(first["input"]), expected=least)
     # A value of several possible types is complained of once for each.
     choices = dict.fromkeys(expected(e) for e in found if _own_keys(model, e["loc"]) == keys)
     return ConfigError(
-        "a setting that cannot be used",
+        "invalid setting",
         where=place,
         got=shown(first["input"]),
         expected=" or ".join(choices),

@@ -70,6 +70,8 @@ def first_problem(error: ValidationError) -> str:
 def shown(value: Any) -> str:
     """A value as a user wrote it in JSON or YAML, cut to a line."""
     named = {True: "true", False: "false", None: "nothing (null)"}
+    if isinstance(value, tuple):  # a list, as it is written there
+        value = list(value)
     text = named[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 100 else f"{text[:99]}…"
 

@@ -50,9 +50,9 @@ def test_a_value_that_does_not_fit(text: str, where: str, expected: str, hint: s
 
 def test_what_is_missing_and_what_is_unknown() -> None:
     error = told("data: {limit: 3}")
-    assert (error.what, error.where) == ("a setting is missing", "r.yaml, data.path")
+    assert (error.what, error.where) == ("a required setting is missing", "r.yaml, data.path")
     assert told(DATA + "training: {stepz: 3}").hint == "did you mean steps?"
-    assert told("data: {path: a, split: [0.8, 0.2]}").what == "a list has too few items"
+    assert told("data: {path: a, split: [0.8, 0.2]}").what == "too few values"
 
 
 @pytest.mark.parametrize(

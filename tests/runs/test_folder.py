@@ -179,6 +179,6 @@ def test_every_run_says_where_it_can_be_resumed(
     (tmp_path / "run" / name).write_text(yaml.safe_dump(plan))
     (tmp_path / "rows.csv").write_text("text,label\n")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+    with pytest.raises(TrainingError, match="path is relative to another") as caught:
         go_on("../run")
     assert (caught.value.got, caught.value.hint) == ("rows.csv", f"cd {tmp_path}")

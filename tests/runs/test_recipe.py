@@ -138,7 +138,7 @@ def test_a_dry_run_counts_and_writes_nothing(home: Path) -> None:
         ({"data": {"path": "x"}, "method": {"hidden": 8}}, "an unknown setting"),
         ({"data": {"path": "x"}, "method": {"prompt": 3}}, "is not a folder"),
         ({"data": {"path": "x"}, "method": {"prompt": "a"}}, "do not go together"),
-        ({}, "a setting is missing"),
+        ({}, "a required setting is missing"),
     ],
 )
 def test_a_typo_names_the_key(values: dict[str, Any], said: str) -> None:
@@ -231,12 +231,12 @@ def test_resuming_elsewhere_says_where_the_data_is(
     folder = done.run.folder.absolute()
     (home / "else where").mkdir()
     monkeypatch.chdir(home / "else where")
-    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+    with pytest.raises(TrainingError, match="path is relative to another") as caught:
         resume(folder)
     assert caught.value.hint == f"cd {home}"
     shutil.move(folder, home / "else where" / "moved")
     (home / "reviews.csv").rename(home / "kept.csv")
-    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+    with pytest.raises(TrainingError, match="path is relative to another") as caught:
         resume("moved")
     assert caught.value.expected == "the working directory in which the run was started"
     with pytest.raises(TrainingError, match="no such folder"):

@@ -237,7 +237,7 @@ def row_scores(spec: TaskSpec, name: str) -> RowScores:
     """
     if spec.mode != "text":
         raise ConfigError(
-            "only generated texts are scored by a score of one's own",
+            "only generated texts can be scored with --score",
             where="--score",
             got=f"{name} for kind {spec.kind}",
             expected="a task of kind text-to-text; labels are right or wrong",

@@ -150,7 +150,7 @@ class RunFolder(Generic[R]):
             if above is None and Path(name).suffix not in _DATA_ENDINGS:
                 continue
             raise TrainingError(
-                "a file of the run was not found: its path begins where the run was started",
+                "a file of the run was not found: its path is relative to another directory",
                 where=str(self.file),
                 got=name,
                 expected="the working directory "

@@ -85,7 +85,7 @@ class MultitaskRecipe(RunRecipe):
         """One task as a recipe of its own, whose folder is below the run's.
 
         Raises:
-            ConfigError: a setting that cannot be used.
+            ConfigError: an invalid setting.
         """
         source = self.tasks[name].model_dump(mode="json")
         same = {key: getattr(self, key) for key in ("backbone", "dtype", "quantize", "device")}

@@ -63,7 +63,7 @@ class MetaRecipe(RunRecipe):
         """One task as a recipe of its own.
 
         Raises:
-            ConfigError: a setting that cannot be used.
+            ConfigError: an invalid setting.
         """
         same = {key: getattr(self, key) for key in ("backbone", "dtype", "quantize", "device")}
         values: dict[str, Any] = {

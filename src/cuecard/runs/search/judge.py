@@ -82,7 +82,9 @@ def check_judge(plan: SearchRecipe, task: Task) -> list[RatedAnswer]:
     asked = plan.score is not None and plan.score.startswith(JUDGE)
     if asked is not (plan.judge is not None):
         raise ConfigError(
-            "there is no LLM that judges" if asked else "an LLM judges where the score says so",
+            "no LLM was named to judge the answers"
+            if asked
+            else "no judge is asked for by the score",
             where="--score" if asked else "--judge-llm",
             got=plan.score,
             expected="--judge-llm MODEL beside it" if asked else f"--score {JUDGE}",

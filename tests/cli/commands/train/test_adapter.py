@@ -185,7 +185,7 @@ def test_what_lora_refuses(cuecard: Call, data: Path, backbone: Path, tmp_path: 
     given = words("lora", data, backbone, out)
     cases: dict[str, list[Any]] = {
         "an adapter, not a prompt": ["--length", 3],
-        "a setting that cannot be used": ["--rank", 0],
+        "invalid setting": ["--rank", 0],
         "no linear layer": ["--targets", "c_attn"],
         "plain weights": ["--adapter", save_adapter(tmp_path / "other")],
     }

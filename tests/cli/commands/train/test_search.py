@@ -222,7 +222,7 @@ def test_a_model_in_this_process_writes(
         (("--set", "compare=false"), "a search trains nothing"),
         (("--head", "trained"), "where a model answers in words"),
         (("--score", "bleu"), "there is no such score"),
-        (("--score", "regex:x"), "only generated texts are scored"),
+        (("--score", "regex:x"), "only generated texts can be scored"),
         (("--search-budget", "$1"), "nothing here costs money"),
         (("--llm-url", "http://x"), "where: --llm\n"),
         (("--llm", "x", "--llm-price", "1"), "where: --llm-price\n"),
@@ -371,7 +371,7 @@ def test_a_model_judges(cuecard: Call, titles: list[str]) -> None:
         (grade, ("--judge-budget", "20 calls"), "the judge's budget is too small"),
         (grade, ("--judge-budget", "some"), "--judge-budget 'some'"),
         (grade, ("--judge-budget", "$1"), "needs the model's price"),
-        (grade, ("--score", "rouge_l"), "an LLM judges where the score says so"),
+        (grade, ("--score", "rouge_l"), "no judge is asked for by the score"),
     ],
 )
 def test_judges_that_are_refused(
@@ -385,7 +385,7 @@ def test_judges_that_are_refused(
 
 def test_a_judge_is_named(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     done = cuecard(*words, "--score", "judge:", "--out", tmp_path / "x")
-    assert done.code == 2 and "there is no LLM that judges" in done.err
+    assert done.code == 2 and "no LLM was named to judge" in done.err
 
 
 def test_an_llm_answers(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
