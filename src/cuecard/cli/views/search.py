@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from cuecard.search.costs import SearchCosts
 
 
+# Validation rows, below which a row is more than 5 points.
+_FEW = 20
+
+
 def search_text(event: dict[str, Any]) -> str | None:
     """An event of a search in a line; None for one that is not shown."""
     match event["event"]:
         case "start":
             rows = counted(event["rows"], "validation row")
-            return f"the prompt as it is: {event['validation']:.3f} on {rows}"
+            few = "; so few tell only large differences" if event["rows"] < _FEW else ""
+            return f"the prompt as it is: {event['validation']:.3f} on {rows}{few}"
         case "round":
             return (
                 f"round {event['round']}: {counted(event['candidates'], 'new candidate')}, best "
@@ -95,7 +100,8 @@ def print_costs(costs: SearchCosts, out: Console) -> None:
     print_table(out, columns, rows, left=columns[:2], bold=(len(rows) - 1,))
     rounds = f"rounds: {costs.rounds:,} at most"
     if costs.paid_rounds < costs.rounds:
-        rounds += f"; the budget pays for {costs.paid_rounds:,} in which nothing drops out"
+        paid = f"at least {costs.paid_rounds:,}" if costs.paid_rounds else "a part of the first one"
+        rounds += f"; the budget pays for {paid}, for more where candidates drop out early"
     say(out, rounds)
     if costs.budget.seconds is not None:
         say(out, f"time: {costs.budget.seconds / 60:,.1f} minutes, a fifth of it for the finals")
