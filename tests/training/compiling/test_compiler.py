@@ -42,7 +42,7 @@ def compiler(
     **more: Any,
 ) -> TextCompiler:
     text = FullText.of(backbone or tiny_backbone(), spec, TEXT)
-    settings = {"into": (8, 2), **more.pop("settings", {})}
+    settings = {"into": (8, 2), "start": "first", **more.pop("settings", {})}
     return TextCompiler(text, inputs, CompileConfig(**settings), config, folder=folder, **more)
 
 
@@ -158,12 +158,22 @@ def test_a_text_becomes_input_vectors_too() -> None:
 
 
 def test_the_closed_form_begins_nearer_than_the_first_tokens() -> None:
-    settings = {"into": (8,), "start": "matched"}
+    settings = {"into": (8,), "start": "auto"}
     (only,) = compiler(settings=settings).run().lengths
     compiled, start, first, _ = only.rows
     assert start.name == "its start, untrained"
     assert start.fidelity.kl < first.fidelity.kl and compiled.fidelity.kl < first.fidelity.kl
     assert only.run.prompt.manifest.method_config["start"] == "matched"
+
+
+def test_without_a_closed_form_it_starts_from_the_first_tokens() -> None:
+    short = TrainConfig(steps=2, batch_rows=4, eval_every=2)
+    sliding = tiny_backbone("mistral-sliding")
+    auto = {"into": (4,), "start": "auto"}
+    (only,) = compiler(backbone=sliding, config=short, settings=auto).run().lengths
+    assert only.run.prompt.manifest.method_config["start"] == "first" and len(only.rows) == 3
+    with pytest.raises(ConfigError, match="closed form cannot be had"):
+        compiler(backbone=sliding, settings={**auto, "start": "matched"}).run()
 
 
 def test_what_is_refused() -> None:

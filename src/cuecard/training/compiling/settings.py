@@ -10,6 +10,7 @@ from cuecard.errors import ConfigError
 
 CompiledKind = Literal["prefix-kv", "input-tokens"]
 Start = Literal["first", "matched"]
+StartWanted = Literal["auto", "first", "matched"]
 
 _MOST = 1000  # positions of a prompt
 
@@ -30,10 +31,11 @@ class CompileConfig(BaseModel):
         description="What is trained: keys and values of every layer (prefix-kv), or vectors among "
         "the input for engines that take nothing else (input-tokens).",
     )
-    start: Start = Field(
-        default="first",
+    start: StartWanted = Field(
+        default="auto",
         description="Where keys and values start: those of the text's first tokens (first), or a "
-        "closed form that attends as the whole text does (matched).",
+        "closed form that attends as the whole text does (matched); auto is matched where the "
+        "backbone lets it be had.",
     )
     tolerance: float | None = Field(
         default=None,
@@ -69,7 +71,7 @@ class CompileConfig(BaseModel):
         Raises:
             ConfigError: a start that input vectors cannot have.
         """
-        if self.injection == "input-tokens" and self.start != "first":
+        if self.injection == "input-tokens" and self.start == "matched":
             raise ConfigError(
                 "input vectors start from the embeddings of the text's first tokens",
                 where="start",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cuecard.errors import ConfigError
 from cuecard.lazy import torch
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.compiling.matching import matched
 from cuecard.training.compiling.prompts import CompiledPrefix, CompiledSettings, CompiledVectors
-from cuecard.training.compiling.settings import CompileConfig
+from cuecard.training.compiling.settings import CompileConfig, Start
 from cuecard.types import Encoded, InputTokens, PrefixKV
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ def start_of(
         ConfigError: a closed form that this backbone does not give.
     """
     made = CompiledPrefix if config.injection == "prefix-kv" else CompiledVectors
+    start, numbers = _numbers(text, length, config, rows)
     return made(
-        prompt=_numbers(text, length, config, rows),
+        prompt=numbers,
         slot="infix" if text.late else "prefix",
         source=text.digest,
         source_tokens=text.length,
-        start=config.start,
+        start=start,
     )
 
 
@@ -46,9 +48,17 @@ def injection_of_start(settings: CompiledSettings, text: FullText) -> InputToken
     return PrefixKV.of_matrix(settings.prompt, layers, heads, late=text.late)
 
 
-def _numbers(text: FullText, length: int, config: CompileConfig, rows: Sequence[Encoded]) -> Tensor:
+def _numbers(
+    text: FullText, length: int, config: CompileConfig, rows: Sequence[Encoded]
+) -> tuple[Start, Tensor]:
+    """What it starts from, and those numbers."""
     if config.injection == "input-tokens":
         ids = torch.tensor(text.ids[:length], device=text.backbone.embeddings.device)
-        return text.backbone.embeddings[ids].float().cpu()
-    start = text.first(length) if config.start == "first" else matched(text, length, rows)
-    return start.matrix.cpu()
+        return "first", text.backbone.embeddings[ids].float().cpu()
+    if config.start == "matched" or (config.start == "auto" and rows):
+        try:
+            return "matched", matched(text, length, rows).matrix.cpu()
+        except ConfigError:
+            if config.start == "matched":
+                raise
+    return "first", text.first(length).matrix.cpu()
