@@ -22,7 +22,6 @@ from cuecard.tasks.kinds.base import AnswerMode
 
 MOST_MODELS = 8
 _MOST_TEXT = 20_000  # in an address
-_TOKENS = 64
 Way = Literal["classify", "complete"]
 # How a task's answers are had; the others are no texts in, labels or texts out.
 _WAYS: Mapping[AnswerMode, Way] = {
@@ -181,7 +180,7 @@ def _question(model: str, inputs: Mapping[str, str]) -> dict[str, Any]:
 
 def _completion(model: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     """The body for `/v1/completions`."""
-    asked: dict[str, Any] = {"model": model, "max_tokens": _TOKENS}
+    asked: dict[str, Any] = {"model": model}
     if len(inputs) > 1:
         return asked | {"fields": dict(inputs)}
     return asked | {"prompt": next(iter(inputs.values()), "")}
