@@ -122,6 +122,13 @@ def set_up_comparison(
             got=method.name,
             expected=f"no --method, and --contestants {method.name}",
         )
+    if recipe.training.lr == "auto":
+        raise ConfigError(
+            "a comparison tries learning rates itself",
+            where="training.lr",
+            got="auto",
+            expected="--rates N, or one rate for all",
+        )
     contenders = chosen_contenders(wanted.contestants)
     RunFolder.of(plan).check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)

@@ -161,6 +161,7 @@ def _recipe(words: list[str], out: Path) -> CompareRecipe:
         (("--rows", "1"), ("rows",)),
         (("--price", "0"), ("price",)),
         (("--method", "p-tuning-v2"), ("--contestants p-tuning-v2",)),
+        (("--lr", "auto"), ("tries learning rates itself", "--rates")),
         (("--general", "nowhere.txt"), ("nowhere.txt",)),
         (("--other", "nowhere.csv"), ("nowhere.csv",)),
         (("--set", "data.split=[0.8, 0.2, 0]"), ("no test rows to compare on",)),
