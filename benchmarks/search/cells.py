@@ -64,8 +64,14 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Names the folder: cells of another plan are not taken for this one's."""
-        told = json.dumps(asdict(self), sort_keys=True)
+        """Names the folder: cells of another plan are not taken for this one's.
+
+        A task's cells are those of its file, whatever other tasks are measured.
+        """
+        about = asdict(self)
+        if self.protocol == "tasks":
+            del about["places"]
+        told = json.dumps(about, sort_keys=True)
         return f"{self.protocol}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
 
     def task(self, name: str, seed: int, *, chat: bool) -> Task:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.search.benchmark import main
+from benchmarks.search.cells import Cell, Plan, Protocol
 from benchmarks.search.score import mean_over_sets, sets_interval
 from benchmarks.search.sets import Sizes, folder_task, shot_task
 from benchmarks.search.tables import search_figure, search_table
@@ -155,6 +156,19 @@ def test_an_llm_writes_for_tasks(home: Path) -> None:
     assert "llama writes" in search_table(found)
     assert found["plans"][0]["places"] == ["words.json"]
     assert str(home) not in json.dumps(found)
+
+
+def test_a_task_keeps_its_cells_when_others_join(tmp_path: Path) -> None:
+    def cell(protocol: Protocol, *places: str, calls: int = 60) -> Path:
+        steps, sizes = (8, 8), Sizes()
+        plan = Plan(protocol, "llama", None, calls, *steps, places, "", sizes)
+        return Cell(plan, "words", 13, "ape").file(tmp_path)
+
+    alone = cell("tasks", "words.json")
+    assert cell("tasks", "words.json", "numbers.json") == alone
+    assert cell("tasks", "words.json", calls=90) != alone
+    # One folder of sets has other rows than another.
+    assert cell("16-shot", "one") != cell("16-shot", "two")
 
 
 @pytest.mark.parametrize("layout", ["bbh", "induction"])
