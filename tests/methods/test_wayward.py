@@ -25,7 +25,7 @@ def test_the_penalty() -> None:
 
 
 def test_only_a_text_can_be_read() -> None:
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="invalid setting"):
         method_settings("wayward", {"init": "random"})
 
 

@@ -125,7 +125,7 @@ def test_text_to_text(write: Write) -> None:
         ({"split": (0.5, 0.5)}, ConfigError, "fractions"),
         ({"split": (0.0, 0.5, 0.5)}, DataError, "no rows are left for train"),
         ({"limit": 0}, ConfigError, "limit"),
-        ({"max_length": -1}, ConfigError, "cannot be used"),
+        ({"max_length": -1}, ConfigError, "invalid setting"),
         ({"maxlength": 3}, ConfigError, "unknown setting"),
     ],
 )
