@@ -123,11 +123,6 @@ class SearchNeeds:
     after: Amount
 
     @cached_property
-    def _start(self) -> Amount:
-        """The start's answers to validation rows and raced rows."""
-        return self._most(self.task.validation) + self._most(self.raced)
-
-    @cached_property
     def finals(self) -> Amount:
         """The finalists' answers to all validation rows."""
         return of_longer(self._most(self.task.validation), self._first.settings.finalists)
@@ -157,28 +152,43 @@ class SearchNeeds:
         Raises:
             ConfigError: a budget that is too small to compare anything.
         """
-        task, budget = self.task, self._first.calls.ledger.budget
-        finals = self.finals
-        rows = counted(len(self.raced), "training row")
+        budget = self._first.calls.ledger.budget
+        start, *last = self._fixed
+        limit = budget.allows(self._least)
+        if limit is not None:
+            raise self.too_small(BudgetSpent(limit))
+        parts = (start, self._of_round(), *last)
+        return SearchCosts(parts, self._first.settings.rounds, budget)
+
+    @cached_property
+    def _fixed(self) -> tuple[CostPart, ...]:
+        """All parts but the rounds."""
+        task = self.task
         on = counted(len(task.validation), "validation row")
         finalists = counted(self._first.settings.finalists, "finalist")
+        own = self._most(task.validation) + self._most(self.raced)
         parts = [
-            CostPart("start", f"the prompt as it is on {on} and {rows}", self._start),
-            self._of_round(rows),
-            CostPart("finals", f"{finalists} on {on}", finals),
+            CostPart("start", f"the prompt as it is on {on} and {self._raced_rows}", own),
+            CostPart("finals", f"{finalists} on {on}", self.finals),
         ]
         if task.test:
             most = of_test(self._first.solver, self._first.start, task.test)
             what = f"two prompts on {counted(len(task.test), 'test row')}"
             parts.append(CostPart("test", what, most, self.after != Amount()))
-        limit = budget.allows(self._start + finals + self.after)
-        if limit is not None:
-            raise self.too_small(BudgetSpent(limit))
-        return SearchCosts(tuple(parts), self._first.settings.rounds, budget)
+        return tuple(parts)
 
-    def _of_round(self, rows: str) -> CostPart:
+    @property
+    def _least(self) -> Amount:
+        """What all but the rounds takes of the budget."""
+        return sum((part.most for part in self._fixed if part.counted), Amount())
+
+    @property
+    def _raced_rows(self) -> str:
+        return counted(len(self.raced), "training row")
+
+    def _of_round(self) -> CostPart:
         first, count = self._first, self._first.settings.proposals
-        each, how = self.race, f"{counted(count, 'candidate')} on {rows}"
+        each, how = self.race, f"{counted(count, 'candidate')} on {self._raced_rows}"
         if first.asker is not None:
             each += of_writing(first.asker, first.spec, first.start, first.train, count)
             how += f", {counted(count, 'request')} to {first.asker.llm.name}"
@@ -189,16 +199,10 @@ class SearchNeeds:
 
     def too_small(self, error: BudgetSpent) -> ConfigError:
         """The error of a budget that does not pay for any comparison."""
-        rows = counted(len(self.task.validation) + len(self.raced), "row")
-        settings = self._first.settings
-        each = counted(len(self.task.validation), "validation row")
-        whole = f"the prompt as it is on {rows}, {settings.finalists} finalists on {each}"
-        if self.after != Amount():
-            whole += f", {counted(len(self.task.test), 'test row')} at the end"
+        whole = ", ".join(part.what for part in self._fixed if part.counted)
         least = ""
         if error.limit != "time":
-            limits = SearchBudget(**asdict(self._start + self.finals + self.after))
-            least = f"more than {limits.text(error.limit)}: "
+            least = f"more than {SearchBudget(**asdict(self._least)).text(error.limit)}: "
         return ConfigError(
             "the search budget is too small to compare prompts",
             where=error.flag,
