@@ -207,12 +207,34 @@ async def test_fewer_tokens_than_none_end_it(anyio_backend: str) -> None:
 
 
 async def test_waiting_is_told_once_for_all_requests(anyio_backend: str) -> None:
+    class Failing:
+        """Fails at every request once, and only when both have been made."""
+
+        name, at_once = "a-model", 2
+
+        def __init__(self) -> None:
+            self.met: set[LLMRequest] = set()
+            self.both = asyncio.Event()
+
+        def most_prompt_tokens(self, request: LLMRequest) -> int:
+            return request.most_prompt_tokens
+
+        async def complete(self, request: LLMRequest) -> LLMAnswer:
+            if request in self.met:
+                return LLMAnswer("yes", TokenUsage(9, 2))
+            self.met.add(request)
+            if len(self.met) == 2:
+                self.both.set()
+            await self.both.wait()
+            raise LLMError("the endpoint failed", unpaid=True)
+
+        async def close(self) -> None:
+            pass
+
     told: list[dict[str, Any]] = []
-    calls = Calls(Journal(None, ""), SearchBudget())
-    script = [failure(500), failure(500), answer()]
-    async with endpoint(*script) as made, client(made) as llm:
-        asker = Asker(llm, calls, wait=0.0, tell=told.append)
-        await asker.ask([ASKED, LLMRequest(ASKED.messages, 5, 0.7, 4)])
+    asker = Asker(Failing(), Calls(Journal(None, ""), SearchBudget()), wait=0.0, tell=told.append)
+    found = await asker.ask([ASKED, LLMRequest(ASKED.messages, 5, 0.7, 4)])
+    assert [each.text for each in found] == ["yes", "yes"]
     assert told == [{"event": "retry", "seconds": 0.0, "why": "the endpoint failed"}]
 
 

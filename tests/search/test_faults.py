@@ -26,6 +26,7 @@ NONSENSE = {
     "an essay": "Certainly! " + "Here is what I think about instructions. " * 20,
     "markup": "<instruction>Judge.</instruction>",
     "JSON that was cut off": '{"instruction": "Judge the rev',
+    "a refusal": "I'm sorry, but I can't help with that.",
     "a list": '["Judge", "the"',
 }
 

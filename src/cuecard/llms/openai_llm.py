@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,6 @@ KEY = "OPENAI_API_KEY"
 # A model's own limit goes by one of two names, depending on its age.
 _OLD, _NEW = "max_tokens", "max_completion_tokens"
 
-_SPACES = re.compile(r"\s+")
 # Characters of an answer that cannot be read.
 _SHOWN = 100
 
@@ -135,10 +133,11 @@ class OpenAILLM:
 
     def _completion(self, found: Any, request: LLMRequest) -> LLMAnswer:
         if not getattr(found, "choices", None):
+            text = found.to_json() if hasattr(found, "to_json") else str(found)
             raise LLMError(
                 "the endpoint's answer is not a chat completion",
                 where=self._where,
-                got=_SPACES.sub(" ", str(getattr(found, "to_json", found.__str__)()))[:_SHOWN],
+                got=" ".join(text.split())[:_SHOWN],
                 expected="JSON with choices, as /v1/chat/completions returns it",
             )
         choice = found.choices[0]
@@ -168,6 +167,6 @@ class OpenAILLM:
     def _failed(
         self, what: str, error: Exception, hint: str | None = None, **known: bool
     ) -> LLMError:
-        said = _SPACES.sub(" ", str(error)).strip()[:300]
+        said = " ".join(str(error).split())[:300]
         got = f"{type(error).__name__}: {said}"
         return LLMError(what, where=self._where, got=got, hint=hint, **known)
