@@ -66,9 +66,14 @@ def read_trusted(paths: Sequence[str | Path]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def signatures_of(name: str, sha256: str) -> str:
+    """Where a version's signatures are in the store, each by its public key."""
+    return f"{PROMPTS}/{name}/signatures/{sha256}"
+
+
 def signature_key(name: str, sha256: str, public_key: str) -> str:
     """The key of a signature in the store."""
-    return f"{PROMPTS}/{name}/signatures/{sha256}/{public_key}.json"
+    return f"{signatures_of(name, sha256)}/{public_key}.json"
 
 
 def put_signature(store: Store, name: str, sha256: str, signature: Signature) -> str:
@@ -111,7 +116,7 @@ def signers(store: Store, version: Version) -> list[str]:
     """
     name, sha256 = version.record.name, version.sha256
     found = []
-    for file in store.names(signature_key(name, sha256, "").rpartition("/")[0]):
+    for file in store.names(signatures_of(name, sha256)):
         key = file.removesuffix(".json")
         content = store.read(signature_key(name, sha256, key), MAX_DOCUMENT_BYTES)
         if content is not None and is_valid(content, sha256, key):

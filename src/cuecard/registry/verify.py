@@ -17,7 +17,7 @@ from cuecard.registry.records.references import is_alias, is_name
 from cuecard.registry.records.schemas import MAX_DOCUMENT_BYTES, JournalEntry, Version
 from cuecard.registry.records.versions import PROMPTS, is_numbered, numbered
 from cuecard.registry.registry import Registry
-from cuecard.registry.signing import check_signed, is_valid
+from cuecard.registry.signing import check_signed, is_valid, signatures_of
 from cuecard.registry.stores.store import Store, is_litter
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
@@ -221,7 +221,7 @@ def _check_target(versions: dict[int, Version], target: int, where: str) -> None
 def _check_signatures(
     registry: Registry, version: Version, trusted: Sequence[str], report: Report
 ) -> None:
-    folder = f"{PROMPTS}/{version.record.name}/signatures/{version.sha256}"
+    folder = signatures_of(version.record.name, version.sha256)
     for file in registry.store.names(folder):
         content = registry.store.read(f"{folder}/{file}", MAX_DOCUMENT_BYTES) or b""
         if not is_valid(content, version.sha256, file.removesuffix(".json")):
