@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 import tomllib
 from pathlib import Path
@@ -64,7 +63,7 @@ def test_every_image_is_built_from_what_is_there() -> None:
                 assert all((ROOT / path).exists() for path in words[1:-1]), words
 
 
-def test_the_build_sees_what_it_copies_and_little_else() -> None:
+def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
     lines = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     let_in = [line[1:] for line in lines if line.startswith("!")]
     copied = [
@@ -75,13 +74,17 @@ def test_the_build_sees_what_it_copies_and_little_else() -> None:
         for path in words[1:-1]
     ]
     assert "*" in lines and sorted(let_in) == sorted({*copied})
-    assert not any(fnmatch.fnmatch(".git/config", pattern) for pattern in let_in)
 
 
 @pytest.mark.parametrize("target", ["serve", "serve-cuda", "train", "train-cuda"])
 def test_every_target_runs_cuecard_and_not_as_root(target: str) -> None:
-    _, instructions = stages()[target]
-    by_name = {words[0]: words[1:] for words in instructions}
+    found = stages()
+    by_name: dict[str, list[str]] = {}
+    stage = target
+    while stage in found:
+        stage, instructions = found[stage]
+        # The last of a kind holds, and what a stage says goes before what it is built on says.
+        by_name = {words[0]: words[1:] for words in instructions} | by_name
     assert by_name["USER"] == ["10001:10001"]
     assert by_name["ENTRYPOINT"] == ['["cuecard"]']
     if target.startswith("serve"):
