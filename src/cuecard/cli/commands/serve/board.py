@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cuecard.board.settings import BoardSettings
 from cuecard.cli.recipe_flags import TRAIN
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
@@ -69,29 +70,16 @@ def board(
     try:
         from cuecard.board.export import export_board
         from cuecard.board.server import serve_board
-        from cuecard.board.settings import BoardSettings
     except ImportError as error:
         raise ConfigError(
             "the packages of the board are not installed",
             got=error.name,
             hint="pip install 'cuecard[board]'",
         ) from error
-
-    def tell(url: str) -> None:
-        print_json({"url": url}) if as_json else typer.echo(url)
-
-    settings = BoardSettings(
-        runs=runs,
-        registry=registry,
-        server=server,
-        server_key=os.environ.get(SERVER_KEY),
-        host=host,
-        port=port,
-        keys=keys,
-        flags=TRAIN.names,
-    )
+    secret = os.environ.get(SERVER_KEY)
+    settings = BoardSettings(runs, registry, server, secret, host, port, keys, TRAIN.names)
     if export is None:
-        serve_board(settings, tell)
+        serve_board(settings, lambda url: print_json({"url": url}) if as_json else typer.echo(url))
         return
     pages = export_board(settings, export)
     if as_json:
