@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from cuecard.errors import ConfigError
 from cuecard.validation_text import expected, shown
@@ -27,6 +29,33 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], where: str) ->
         return model.model_validate(dict(values))
     except ValidationError as error:
         raise _explained(model, error, where) from error
+
+
+def setting_of(
+    model: type[BaseModel], key: str, sections: Mapping[str, type[BaseModel]]
+) -> FieldInfo | None:
+    """A setting by its dotted key; None for one that its section only lets stand beside its own.
+
+    Args:
+        sections: the classes of sections that the class itself leaves open.
+    """
+    section, dot, name = key.partition(".")
+    if not dot:
+        return model.model_fields[key]
+    inner = sections.get(section) or model.model_fields[section].annotation
+    more: Mapping[str, FieldInfo] = getattr(inner, "more_settings", dict)()
+    return inner.model_fields.get(name) or more.get(name)  # type: ignore[union-attr]
+
+
+def alternatives(annotation: Any) -> Iterator[Any]:
+    """The types that a value may have, but None."""
+    if get_origin(annotation) is Annotated:
+        yield from alternatives(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for inner in get_args(annotation):
+            yield from alternatives(inner)
+    elif annotation is not NoneType:
+        yield annotation
 
 
 def _explained(model: type[BaseModel], error: ValidationError, where: str) -> ConfigError:

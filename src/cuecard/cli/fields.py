@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
     Generic,
     Literal,
     TypeVar,
-    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -32,7 +30,7 @@ from pydantic.fields import FieldInfo
 from cuecard.cli.completion import Names, completer
 from cuecard.cli.options import listed, pairs
 from cuecard.errors import ConfigError
-from cuecard.settings import parse_settings
+from cuecard.settings import alternatives, parse_settings, setting_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -132,7 +130,7 @@ class Fields:
                 for name, field in model.model_fields.items()
             }
         self._options = {
-            key.replace(".", "_"): _Option(key, flag, _field(model, key, sections or {}))
+            key.replace(".", "_"): _Option(key, flag, setting_of(model, key, sections or {}))
             for key, flag in flags.items()
         }
 
@@ -227,18 +225,6 @@ def first_sentence(text: str) -> str:
     return f"{sentence}." if more else sentence
 
 
-def _field(
-    model: type[BaseModel], key: str, sections: Mapping[str, type[BaseModel]]
-) -> FieldInfo | None:
-    """A setting by its key; None for one that is described by its flag alone."""
-    section, dot, name = key.partition(".")
-    if not dot:
-        return model.model_fields[key]
-    inner = sections.get(section) or model.model_fields[section].annotation
-    more: Mapping[str, FieldInfo] = getattr(inner, "more_settings", dict)()
-    return inner.model_fields.get(name) or more.get(name)  # type: ignore[union-attr]
-
-
 def _fields_in(annotation: Any) -> Fields | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return _Checked(annotation)
@@ -260,7 +246,7 @@ class _Option:
         self._flag, self._field = flag, field
         last = key.rpartition(".")[2]
         self.name = flag.name or f"--{last.replace('_', '-')}"
-        types = list(_alternatives(str if field is None else field.annotation))
+        types = list(alternatives(str if field is None else field.annotation))
         self._choices = [str(x) for t in types if get_origin(t) is Literal for x in get_args(t)]
         self._plain = [get_origin(t) or t for t in types if get_origin(t) is not Literal]
 
@@ -346,14 +332,3 @@ class _Option:
         if not isinstance(default, str | int | float) or isinstance(default, bool):
             return text
         return f"{text}  [default: {default}]"
-
-
-def _alternatives(annotation: Any) -> Iterable[Any]:
-    """The types that a value may have, but None."""
-    if get_origin(annotation) is Annotated:
-        yield from _alternatives(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType):
-        for inner in get_args(annotation):
-            yield from _alternatives(inner)
-    elif annotation is not NoneType:
-        yield annotation

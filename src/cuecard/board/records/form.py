@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -15,6 +14,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_method import AUTO
+from cuecard.settings import alternatives, setting_of
 from cuecard.tasks.kinds import KINDS
 
 Widget = Literal["text", "area", "number", "choice", "suggest"]
@@ -153,7 +153,7 @@ def _choices(key: str, setting: FieldInfo | None) -> tuple[str, ...]:
         return tuple(KINDS)
     if key in _SUGGESTED:
         return _SUGGESTED[key]
-    found = [] if setting is None else list(_alternatives(setting.annotation))
+    found = [] if setting is None else list(alternatives(setting.annotation))
     if found == [bool]:
         return ("true", "false")
     literal = [str(x) for one in found if get_origin(one) is Literal for x in get_args(one)]
@@ -163,29 +163,12 @@ def _choices(key: str, setting: FieldInfo | None) -> tuple[str, ...]:
 
 def _setting(key: str) -> FieldInfo | None:
     """A setting of the recipe by its key; None for one that only some methods have."""
-    section, dot, name = key.partition(".")
-    if not dot:
-        return Recipe.model_fields[key]
-    inner: Any = PromptTuning if section == "method" else Recipe.model_fields[section].annotation
-    fields: Mapping[str, FieldInfo] = inner.model_fields
-    more: Mapping[str, FieldInfo] = getattr(inner, "more_settings", dict)()
-    return fields.get(name) or more.get(name)
+    return setting_of(Recipe, key, {"method": PromptTuning})
 
 
 def _plain(setting: FieldInfo | None) -> set[Any]:
-    found = [] if setting is None else list(_alternatives(setting.annotation))
+    found = [] if setting is None else list(alternatives(setting.annotation))
     return {get_origin(one) or one for one in found}
-
-
-def _alternatives(annotation: Any) -> Iterable[Any]:
-    """The types that a value may have, but None."""
-    if get_origin(annotation) is Annotated:
-        yield from _alternatives(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, UnionType):
-        for inner in get_args(annotation):
-            yield from _alternatives(inner)
-    elif annotation is not NoneType:
-        yield annotation
 
 
 def _text(value: Any) -> str:
