@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,6 +152,17 @@ def test_one_that_fails_tells_why(jobs: Jobs, work: Path) -> None:
     assert job.state == "failed"
     assert "missing.csv" in job.told()
     assert job.command == "cuecard train missing.csv --out runs/x"
+
+
+def test_what_it_prints_is_read_without_moving_where_it_writes(tmp_path: Path) -> None:
+    """The child shares the file's position with us: moved, its next line would overwrite others."""
+    with (tmp_path / "output").open("w+b") as output:
+        process = subprocess.Popen([sys.executable, "-c", "print('x' * 30_000)"], stdout=output)
+        assert process.wait() == 0
+        os.lseek(output.fileno(), 7, os.SEEK_SET)
+        told = Job("x", ("cuecard",), tmp_path, process, output).told()
+        assert told == "x" * 19_999 + "\n"
+        assert os.lseek(output.fileno(), 0, os.SEEK_CUR) == 7
 
 
 def test_one_that_is_stopped(jobs: Jobs, work: Path) -> None:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from cuecard.board.guard import Guard, Sessions
 from cuecard.board.jobs import Jobs
+from cuecard.board.missing import MissingError
 from cuecard.board.pages.cases import CasesPage
 from cuecard.board.pages.compare import ComparePage
 from cuecard.board.pages.data import DataPage
@@ -111,7 +112,7 @@ def _add_errors(app: FastAPI, pages: Pages) -> None:
 
     @app.exception_handler(CuecardError)
     def user_error(request: Request, error: CuecardError) -> Response:
-        missing = error.what.startswith("there is no such")
+        missing = isinstance(error, MissingError)
         return show(request, 404 if missing else 400, error.to_dict())
 
     @app.exception_handler(HTTPException)

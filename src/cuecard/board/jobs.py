@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 import signal
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+from cuecard.board.missing import MissingError
 from cuecard.errors import ConfigError
 
 _TAIL = 20_000  # bytes of output that are shown
@@ -52,9 +54,10 @@ class Job:
 
     def told(self) -> str:
         """The end of what it printed."""
-        size = self.output.seek(0, 2)
-        self.output.seek(max(0, size - _TAIL))
-        return self.output.read().decode("utf-8", "replace")
+        file = self.output.fileno()
+        begin = max(0, os.fstat(file).st_size - _TAIL)
+        # The child writes at the file's position, which reading would move.
+        return os.pread(file, _TAIL, begin).decode("utf-8", "replace")
 
 
 class Jobs:
@@ -73,12 +76,12 @@ class Jobs:
         """A job by its id.
 
         Raises:
-            ConfigError: there is none.
+            MissingError: there is none.
         """
         with self._lock:
             found = self._jobs.get(name)
         if found is None:
-            raise ConfigError("there is no such job", got=name)
+            raise MissingError("there is no such job", got=name)
         return found
 
     def start(self, words: Sequence[str], folder: Path) -> Job:
@@ -104,6 +107,7 @@ class Jobs:
                     start_new_session=True,
                 )
             except (OSError, ValueError) as error:
+                output.close()
                 raise ConfigError("the training cannot be started", got=error) from error
             job = Job(secrets.token_hex(8), ("cuecard", *words), folder, process, output)
             self._jobs[job.id] = job
@@ -118,7 +122,7 @@ class Jobs:
         """Send a job what Ctrl-C sends: it saves its checkpoint and ends.
 
         Raises:
-            ConfigError: there is none.
+            MissingError: there is none.
         """
         job = self.find(name)
         if job.state == "running":

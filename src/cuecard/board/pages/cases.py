@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 
+from cuecard.board.missing import MissingError
 from cuecard.board.records.cases import (
     Case,
     CaseFilter,
@@ -22,7 +23,6 @@ from cuecard.board.records.index import FileCache, RunIndex, RunPlace
 from cuecard.board.records.summary import cached_settings
 from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
-from cuecard.errors import DataError
 from cuecard.evaluation.charts.shares import bar
 
 Order = Literal["file", "unsure", "sure"]
@@ -57,7 +57,7 @@ class CasesPage:
             place = self.index.find(slug)
             cases = cached_cases(place, self.cache)
             if cases is None:
-                raise DataError("there is no such file: this run has no answers to test rows")
+                raise MissingError("this run has no answers to test rows")
             wanted = CaseFilter(show, gold, answer, text)
             kept = in_order([case for case in cases if wanted.keeps(case)], order)
             if form == "csv":

@@ -11,8 +11,9 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse
 
 from cuecard.board.guard import Sessions
+from cuecard.board.missing import MissingError
 from cuecard.board.view import Pages
-from cuecard.errors import ConfigError, CuecardError, RegistryError
+from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import AliasEvent, PromotionChecks, Registry, Version
 from cuecard.registry.records.aliases import alias_names
 from cuecard.registry.records.references import Reference, check_name
@@ -69,7 +70,7 @@ class RegistryPage:
         opened = self._open(request)
         versions = opened.versions(check_name(name))
         if not versions:
-            raise RegistryError("there is no such prompt", where=self.place, got=name)
+            raise MissingError("there is no such prompt", where=self.place, got=name)
         aliases = opened.aliases(name)
         logs = {alias: opened.log(name, alias) for alias in alias_names(opened.store, name)}
         data = {
