@@ -42,6 +42,16 @@ def test_as_many_as_the_text_has_are_the_texts_own(kind: str, bos: bool) -> None
     torch.testing.assert_close(found.keys_values, text.keys_values, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3", "opt"])
+def test_keys_are_those_of_the_same_positions_in_any_precision(kind: str) -> None:
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        backbone = CausalBackbone(tiny_model(kind).to(dtype), tiny_tokenizer(), f"tiny-{kind}")
+        text = FullText.of(backbone, PLAIN, TEXT)
+        found.append(matched(text, 8, encoded(text)).keys_values)
+    assert float((found[1] - found[0]).norm()) < 0.1 * float(found[0].norm())
+
+
 def test_what_attention_is_asked_with_is_what_the_model_computes() -> None:
     backbone = with_bos("llama")
     ids = tuple(backbone.tokenizer("one of the best films")["input_ids"])
