@@ -31,6 +31,15 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], where: str) ->
         raise _explained(model, error, where) from error
 
 
+def flat(values: Mapping[str, Any], joint: str = ".", above: str = "") -> Iterator[tuple[str, Any]]:
+    """A nested mapping's values by their joined names, in order."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, joint, f"{above}{name}{joint}")
+        else:
+            yield f"{above}{name}", value
+
+
 def setting_of(
     model: type[BaseModel], key: str, sections: Mapping[str, type[BaseModel]]
 ) -> FieldInfo | None:

@@ -18,6 +18,7 @@ from cuecard.folder_lock import LOCK, held
 from cuecard.plain_files import write_text
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import KINDS, RunKind
+from cuecard.settings import flat
 
 R = TypeVar("R", bound=RunRecipe)
 
@@ -229,15 +230,6 @@ _ABSENT = object()
 
 def _value(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "(not set)"
-
-
-def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by their dotted names, in order."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _is_free(name: str, free: Collection[str]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from cuecard.settings import flat
 
 Event = Mapping[str, Any]
 
@@ -68,7 +70,7 @@ def settings(event: Event) -> dict[str, Any] | None:
     """What a run's first event says of its settings, by dotted names; None for other events."""
     if event["event"] != "start":
         return None
-    return dict(flat({k: v for k, v in event.items() if k not in _NO_SETTINGS}, "."))
+    return dict(flat({k: v for k, v in event.items() if k not in _NO_SETTINGS}))
 
 
 def part_of(event: Event) -> str:
@@ -78,12 +80,3 @@ def part_of(event: Event) -> str:
     if "trial" in event:
         return f"trials/{event['trial']:03d}"
     return f"tasks/{event['task']}" if "task" in event else ""
-
-
-def flat(values: Mapping[str, Any], joint: str, above: str = "") -> Iterator[tuple[str, Any]]:
-    """A nested mapping's values by their joined names."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, joint, f"{above}{name}{joint}")
-        else:
-            yield f"{above}{name}", value

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from cuecard.tracking.readings import flat, part_of, reading, settings
+from cuecard.settings import flat
+from cuecard.tracking.readings import part_of, reading, settings
 from cuecard.tracking.sender import Sender
 from cuecard.tracking.trackers import TrackerName, check_installed
 from cuecard.training.storage.log import Observer
@@ -42,7 +43,7 @@ class Tracking:
     ) -> None:
         check_installed(names)
         self.senders = [Sender(name, Path(folder)) for name in dict.fromkeys(names)]
-        self._settings, self._observer = dict(flat(settings or {}, ".")), observer
+        self._settings, self._observer = dict(flat(settings or {})), observer
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cuecard.board.records.cases import Case
 from cuecard.metrics.intervals import mcnemar, paired_interval
-from cuecard.runs.folder import flat
+from cuecard.settings import flat
 from cuecard.types import Interval
 
 Change = Literal["regressed", "fixed", "failing", "unchanged"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.errors import CuecardError
-from cuecard.runs.folder import flat
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_method import AUTO
+from cuecard.settings import flat
 
 
 @dataclass(frozen=True)
