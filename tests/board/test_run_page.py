@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-
-import pytest
 
 from board.conftest import MakeClient
 from cuecard.board.records.curves import thinned
-from cuecard.board.records.settings_shown import command_of
-from cuecard.cli.recipe_flags import TRAIN
 from cuecard.folder_lock import held
-from cuecard.runs.recipe import Recipe
 from support.board_runs import answer, save_run
-from support.train_flags import recipe_of
 
 
 def test_what_a_run_shows(client: MakeClient, runs: Path) -> None:
@@ -40,26 +33,6 @@ def test_a_run_at_work_is_asked_for_again(client: MakeClient, runs: Path) -> Non
     with held(runs / "cut"):
         page = board.get("/runs/cut").text
         assert 'hx-get="/runs/cut/live"' in page and "step 3 of 4, loss 0.3333" in page
-
-
-RECIPES = (
-    {},
-    {"task": {"template": "Review: {text}\nIt is", "words": {"negative": "bad"}, "chat": True}},
-    {"task": {"template": r"a\nb {text}", "labels": ["no, never", "yes"]}},
-    {"data": {"path": "it's.csv", "allow_empty": ["a", "b"], "split": [0.7, 0.2, 0.1]}},
-    {"method": {"name": "p-tuning-v2", "length": 8}, "training": {"steps": 40, "lr": 0.01}},
-    {"training": {"calibrate": False, "batch_tokens": 64}, "compare": False, "out": "-x"},
-)
-
-
-@pytest.mark.parametrize("given", RECIPES)
-def test_the_command_says_the_same(given: dict[str, object]) -> None:
-    usual = {"data": {"path": "reviews.csv"}, "method": {"name": "prompt-tuning"}}
-    recipe = Recipe.parse({**usual, **given})
-    command = command_of(recipe.model_dump(mode="json"), TRAIN.names, "cuecard train")
-    words = shlex.split(command)
-    assert words[:2] == ["cuecard", "train"]
-    assert recipe_of(words[2:]) == recipe
 
 
 def test_settings_beside_their_defaults(client: MakeClient, runs: Path) -> None:

@@ -17,12 +17,12 @@ from cuecard.board.jobs import Job, Jobs
 from cuecard.board.records.form import MAIN, FormField, filled_in, form_fields
 from cuecard.board.records.index import RunIndex
 from cuecard.board.records.preview import data_files
-from cuecard.board.records.settings_shown import command_of
 from cuecard.board.view import Pages
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.plain_files import is_file_name
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe_command import command_of
 from cuecard.runs.run_kinds import RUN
 
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from cuecard.board.records.cases import Case, cached_cases, labels_in
 from cuecard.board.records.curves import curves_of, progress_of
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
-from cuecard.board.records.settings_shown import command_of, settings_shown
+from cuecard.board.records.settings_shown import settings_shown
 from cuecard.board.records.summary import (
     cached_log,
     cached_report,
@@ -25,6 +25,7 @@ from cuecard.comparison.comparison import Proof
 from cuecard.errors import CuecardError
 from cuecard.evaluation.charts.intervals import contestants, interval_chart
 from cuecard.evaluation.charts.shares import reliability_bins, reliability_chart
+from cuecard.runs.recipe_command import command_of
 from cuecard.runs.run_kinds import RUN
 
 _MOST_LABELS = 40  # of a matrix that is shown

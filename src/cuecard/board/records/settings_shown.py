@@ -1,16 +1,13 @@
-"""A run's settings beside the defaults, and the command line that says the same."""
+"""A run's settings beside the defaults."""
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cuecard.errors import CuecardError
-from cuecard.runs.recipe import Recipe
-from cuecard.runs.recipe_method import AUTO
+from cuecard.runs.recipe_command import usual_settings
 from cuecard.settings import flat
 
 
@@ -32,7 +29,7 @@ class Setting:
 
 def settings_shown(values: Mapping[str, Any]) -> list[Setting]:
     """All settings, those that were changed first."""
-    usual = _defaults(values)
+    usual = usual_settings(values)
     found = [
         Setting(
             key,
@@ -43,60 +40,6 @@ def settings_shown(values: Mapping[str, Any]) -> list[Setting]:
         for key, value in flat(values)
     ]
     return sorted(found, key=lambda setting: not setting.changed)
-
-
-def command_of(values: Mapping[str, Any], flags: Mapping[str, str], command: str) -> str:
-    """The command line that starts a run with these settings; those that are usual are left out.
-
-    Args:
-        values: a recipe's.
-        flags: a setting's key -> its flag; others are given by --set.
-    """
-    usual = _defaults(values)
-    words: list[str] = []
-    for key, value in flat(values):
-        # Where no method is named, methods race.
-        same = key in usual and usual[key] == value and (key != "method.name" or value == AUTO)
-        if key != "data.path" and not same:
-            words += _words(key, value, flags)
-    data = values.get("data", {})
-    path = data.get("path", "") if isinstance(data, Mapping) else ""
-    return shlex.join([*command.split(), str(path), *words])
-
-
-def _words(key: str, value: Any, flags: Mapping[str, str]) -> Sequence[str]:
-    section, _, last = key.rpartition(".")
-    if isinstance(value, bool) and key in flags:
-        return [flags[key] if value else flags[key].replace("--", "--no-", 1)]
-    if section in flags and isinstance(value, str):  # a mapping's entry, such as a label's word
-        return [flags[section], f"{last}={value}"]
-    told = _typed(key, value) if key in flags else None
-    if told is None:
-        return ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
-    return [f"{flags[key]}={told}"] if told.startswith("-") else [flags[key], told]
-
-
-def _typed(key: str, value: Any) -> str | None:
-    """A value as its flag takes it; None for one that only --set can tell."""
-    if isinstance(value, list):
-        return _typed(key, value[0]) if len(value) == 1 and "," not in str(value[0]) else None
-    if isinstance(value, str) and key == "task.template":
-        # A backslash and an n are a line's end there.
-        return None if "\\n" in value else value.replace("\n", "\\n")
-    return str(value) if isinstance(value, str | int | float) else None
-
-
-def _defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the same run would have without a word on its settings; empty where that is unknown."""
-    try:
-        bare = {
-            "data": {"path": values["data"]["path"]},
-            "task": {"kind": values["task"]["kind"]},
-            "method": {"name": values["method"]["name"]},
-        }
-        return dict(flat(Recipe.parse(bare).model_dump(mode="json")))
-    except (CuecardError, KeyError, TypeError):
-        return {}
 
 
 def _shown(value: Any) -> str:

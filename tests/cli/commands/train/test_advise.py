@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from cuecard.evaluation.measured import advise, measurements
@@ -31,6 +32,14 @@ def test_advice_for_machines(cuecard: Call, data: Path) -> None:
     assert found["advice"] == found["expected"][0]["way"]
     assert "--text-field review --backbone flan-t5-small" in found["command"]
     assert {each["origin"] for each in found["nearest"]} <= {m.origin for m in measurements()}
+
+
+def test_the_next_command_reads_the_rows_alike(cuecard: Call, data: Path) -> None:
+    template, word = r"Review: {text}\nIt is", ("--word", "negative=bad")
+    said = cuecard("advise", data, *FLAGS, "--template", template, *word, "--json").json
+    words = shlex.split(said["command"])
+    taken = words[words.index(str(data)) :]
+    assert taken[:7] == [str(data), *FLAGS, "--template", template, *word]
 
 
 def test_mistakes(cuecard: Call, data: Path, tmp_path: Path) -> None:

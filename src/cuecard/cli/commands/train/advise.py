@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 import typer
@@ -10,8 +9,7 @@ import typer
 from cuecard.cli.recipe_flags import READ, Given
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.recipe import Recipe
-from cuecard.runs.recipe_sections import TaskRecipe
+from cuecard.runs.recipe_command import command_of
 from cuecard.training.config import DEFAULT_BUDGET, Budget
 
 
@@ -49,22 +47,10 @@ def advise(
     with fetch_progress(json=as_json) as progress:
         task = recipe.read_task(progress)
     found = advise_task(task, recipe.backbone, seconds)
-    command = found.command(_with_flags(recipe), budget)
+    values = recipe.model_dump(mode="json")
+    data = command_of(values, READ.names, "", only=("data", "task", "backbone"))
+    command = found.command(data, budget)
     if as_json:
         print_json({"event": "result", **found.to_dict(), "command": command})
     else:
         print_advice(found, task, recipe.backbone, command, console())
-
-
-def _with_flags(recipe: Recipe) -> str:
-    """The data as another command is given them, with what says how they are read."""
-    words = [recipe.data.path]
-    for flag, value, usual in (
-        ("--text-field", recipe.data.text_field, None),
-        ("--label-field", recipe.data.label_field, None),
-        ("--kind", recipe.task.kind, TaskRecipe().kind),
-        ("--backbone", recipe.backbone, Recipe.model_fields["backbone"].default),
-    ):
-        if value is not None and value != usual:
-            words += [flag, value]
-    return shlex.join(words)
