@@ -21,7 +21,8 @@ from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import Observer, RunLog
-from cuecard.training.trainables.full_weights import Masters, ModelWeights, again
+from cuecard.training.trainables.full_weights import Masters, again
+from cuecard.training.trainables.model_weights import ModelWeights
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer
 from cuecard.types import Backbone, Method, Slot
@@ -44,7 +45,7 @@ def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, ModelWeights
     for parameter in trained:
         parameter.requires_grad_(True)
     try:
-        yield own, ModelWeights(trained, backbone.hidden_size)
+        yield own, ModelWeights(nn.ParameterList(trained), backbone.hidden_size)
     finally:
         adapted.unload()
 

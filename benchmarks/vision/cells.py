@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,11 +30,11 @@ from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.train import train_alone
 from cuecard.training.train_lora import TrainableAdapter
-from cuecard.training.trainables.full_weights import Masters, masters_of
-from cuecard.training.trainables.head import Headed, head_of
+from cuecard.training.trainables.full_weights import TrainableModel
+from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.training.trainables.trainable import Trainable
-from cuecard.types import Backbone, Method, Record, Slot
+from cuecard.types import Backbone, Record
 
 LENGTH = 10
 PROMPTS: Mapping[str, MethodSettings] = {
@@ -111,7 +110,7 @@ class Contest:
         if contestant == "lora":
             return self._weights(TrainableAdapter(LoraSettings()), RATES["lora"])
         if contestant == "full":
-            return self._weights(TrainableLayers(), RATES["full"])
+            return self._weights(LAYERS, RATES["full"])
         return self._of_states(contestant)
 
     def _of_states(self, contestant: str) -> dict[str, Any]:
@@ -267,44 +266,13 @@ class Contest:
         return train_alone(setup, finish, _COMMAND, folder, None)
 
 
-@dataclass(frozen=True)
-class TrainableLayers:
-    """Full tuning: every matrix of the encoder's layers.
+def _layers(backbone: Backbone) -> nn.Module:
+    return nn.ModuleList(cast(VisionBackbone, backbone).tower.layers)
 
-    What embeds the patches stays, so that what it makes of an image is computed once, and so do
-    gains and biases, one weight in a few hundred.
-    """
 
-    name = "full"
-    slot: Slot = "prefix"
-    changes_layers = True
-    reads_names = False
-
-    @property
-    def parts(self) -> Mapping[str, Any]:
-        """Nothing that could differ."""
-        return {"weights": "every matrix of the layers"}
-
-    def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
-        """Nothing."""
-
-    def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
-        """The matrices as they are, and a head."""
-        layers = nn.ModuleList(cast(VisionBackbone, backbone).tower.layers)
-        made = cast(Method, Masters(backbone, layers))
-        return Headed(made, task.spec.outputs, backbone.hidden_size, config.head_peak)
-
-    def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
-        """3e-5."""
-        return 3e-5
-
-    def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
-        """No: every layer changes."""
-        return False
-
-    def attached(self, method: Method) -> AbstractContextManager[None]:
-        """The encoder runs with them, from the first injection on."""
-        return masters_of(method).attached()
+LAYERS = TrainableModel(weights="every matrix of the layers", inside=_layers)
+"""Full tuning here: what embeds the patches stays, so that what it makes of an image is computed
+once."""
 
 
 def _of(states: Mapping[int, Any], records: Sequence[Record]) -> Any:

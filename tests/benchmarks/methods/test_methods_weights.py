@@ -12,7 +12,7 @@ import torch
 from benchmarks.methods.weights import full, lora
 from cuecard.tasks import collate
 from cuecard.training.objective.loss import batch_loss
-from cuecard.training.trainables.full_weights import ModelWeights
+from cuecard.training.trainables.model_weights import ModelWeights
 from cuecard.types import Backbone
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone

@@ -6,57 +6,26 @@ between two bfloat16 numbers. Gains and biases, one weight in a few thousand, st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cuecard.backbones.adapters.adapter import NO_ADAPTER
 from cuecard.errors import ConfigError
-from cuecard.lazy import nn, torch
+from cuecard.lazy import nn
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.trainables.capabilities import check_head
 from cuecard.training.trainables.head import Headed, start_head
+from cuecard.training.trainables.model_weights import ModelWeights
 from cuecard.training.trainables.word_head import check_word_head, word_head
-from cuecard.types import Backbone, InputTokens, Method, ParameterGroup, Slot
+from cuecard.types import Backbone, Injection, Method, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FULL_LR = 5e-5
-
-
-class ModelWeights:
-    """Weights of a model as what a `Trainer` trains: their injection adds nothing to the input."""
-
-    def __init__(self, trained: Sequence[nn.Parameter], width: int) -> None:
-        self._trained = nn.ParameterList(trained)
-        self._nothing = torch.zeros(0, width)
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained."""
-        return iter(self._trained)
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """One, at the run's rate."""
-        return (ParameterGroup(tuple(self._trained)),)
-
-    def injection(self) -> InputTokens:
-        """No vectors."""
-        return InputTokens(self._nothing)
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """The weights."""
-        return dict(self._trained.state_dict())
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Put weights in place."""
-        return self._trained.load_state_dict(state_dict)
 
 
 class Masters(ModelWeights):
@@ -77,14 +46,14 @@ class Masters(ModelWeights):
         self._places, self._originals = list(places.values()), list(originals.values())
         self._on = False
         copies = [nn.Parameter(p.detach().float().clone()) for p in self._originals]
-        super().__init__(copies, backbone.hidden_size)
+        super().__init__(nn.ParameterList(copies), backbone.hidden_size)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the matrices in the model's own precision."""
         return sum(original.nbytes for original in self._originals)
 
-    def injection(self) -> InputTokens:
+    def injection(self) -> Injection:
         """No vectors; attached, the model now runs on these weights, with gradients to them."""
         if self._on:
             for places, original, master in zip(
@@ -107,8 +76,15 @@ class Masters(ModelWeights):
 
 @dataclass(frozen=True)
 class TrainableModel:
-    """Every matrix of a model."""
+    """Every matrix of a model, or of a part of it.
 
+    Attributes:
+        weights: which ones, for what tells one run from another.
+        inside: finds the part; None for all of the model.
+    """
+
+    weights: str = "every matrix"
+    inside: Callable[[Backbone], nn.Module] | None = None
     name = "full"
     slot: Slot = "prefix"
     changes_layers = True
@@ -116,8 +92,8 @@ class TrainableModel:
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """Nothing that could differ."""
-        return {"weights": "every matrix"}
+        """Which weights."""
+        return {"weights": self.weights}
 
     def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
         """
@@ -147,7 +123,7 @@ class TrainableModel:
 
     def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """The matrices as they are, and the task's head if it has one."""
-        masters = Masters(backbone)
+        masters = Masters(backbone, None if self.inside is None else self.inside(backbone))
         if task.spec.mode != "head":
             return masters
         trained = Headed(masters, task.spec.outputs, backbone.hidden_size, config.head_peak)

@@ -8,7 +8,7 @@ which therefore stay the layers that the fast path knows, and are gone when the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,7 +20,8 @@ from cuecard.backbones.adapters.peft_folder import MAX_RANK
 from cuecard.backbones.adapters.target_modules import ALL_LINEAR, Targets
 from cuecard.errors import ConfigError
 from cuecard.lazy import functional, lazy_module, nn, torch
-from cuecard.types import Backbone, Injection, InputTokens, ParameterGroup
+from cuecard.training.trainables.model_weights import ModelWeights
+from cuecard.types import Backbone, Injection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ class LoraSettings(BaseModel):
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
-class Lora:
+class Lora(ModelWeights):
     """An adapter as what a `Trainer` trains.
 
     Args:
@@ -81,7 +82,6 @@ class Lora:
         self, backbone: Backbone, settings: LoraSettings, injection: Injection | None, seed: int
     ) -> None:
         self._settings = settings
-        self._injection = injection or InputTokens(torch.zeros(0, backbone.hidden_size))
         self._modules = _chosen(backbone, settings)
         generator = torch.Generator().manual_seed(seed)
         down, up = [], []
@@ -92,31 +92,8 @@ class Lora:
             down.append(nn.Parameter(start.to(backbone.device)))
             up.append(nn.Parameter(torch.zeros(wide, settings.rank, device=backbone.device)))
         self._down, self._up = nn.ParameterList(down), nn.ParameterList(up)
-        self._trained = nn.ModuleDict({"down": self._down, "up": self._up})
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Every A and B, float32."""
-        return self._trained.parameters()
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """One, at the run's rate."""
-        return (ParameterGroup(tuple(self.parameters())),)
-
-    def injection(self) -> Injection:
-        """The given prompt's, or none."""
-        return self._injection
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Every A and B."""
-        return dict(self._trained.state_dict())
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
-        """Put them in place."""
-        return self._trained.load_state_dict(state_dict)
+        trained = nn.ModuleDict({"down": self._down, "up": self._up})
+        super().__init__(trained, backbone.hidden_size, injection)
 
     @contextmanager
     def attached(self) -> Iterator[None]:
