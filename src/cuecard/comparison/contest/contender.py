@@ -153,3 +153,18 @@ class Contender(Protocol):
             AllDivergedError: it diverged at every rate.
         """
         ...
+
+
+class WithoutSteps:
+    """What contenders have in common that make no optimiser steps."""
+
+    untrained = False
+    trains = False
+
+    def settings(self, contest: Contest) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+    def setup(self, contest: Contest) -> TrainSetup | None:
+        """None: it is chosen or fitted, not trained by steps."""
+        return None

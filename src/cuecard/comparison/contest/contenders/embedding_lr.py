@@ -7,29 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from cuecard.backbones.quantization.weights import weight_bytes
-from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contender import Contest, Prepared, WithoutSteps
 from cuecard.comparison.contest.contenders.tfidf import as_prepared
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.text_models import fit_vectors
 from cuecard.evaluation.baselines.text_vectors import has_text_vectors, text_vectors
 from cuecard.tasks.text_features import text_of
-from cuecard.training.setup import TrainSetup
 
 
-class EmbeddingRegression:
+class EmbeddingRegression(WithoutSteps):
     """A linear model of what an encoder, or the backbone's middle layer, makes of the rows."""
 
     title = "sentence vectors + regression"
-    untrained = False
-    trains = False
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """The encoder."""
         return {"encoder": None if contest.encoder is None else contest.encoder.name}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained by steps."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """Fit it on all training rows; the penalty's strength is chosen on validation rows."""

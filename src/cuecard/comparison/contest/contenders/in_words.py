@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithoutSteps
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import (
     ManualPrompt,
@@ -21,27 +20,17 @@ from cuecard.evaluation.baselines.selection import Choice, ManualTrial, select_m
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task, draw_rows
 from cuecard.tasks.kinds.base import HandWritten
-from cuecard.training.setup import TrainSetup
 from cuecard.types import Backbone
 
 # Draws of demonstrations for each number of them: which ones are shown matters much.
 _DRAWS = 3
 
 
-class ZeroShot:
+class ZeroShot(WithoutSteps):
     """The best hand-written prompt, without a solved row, as it reads best."""
 
     title = "zero-shot"
     untrained = True
-    trains = False
-
-    def settings(self, contest: Contest) -> Mapping[str, Any]:
-        """None."""
-        return {}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """Choose it on validation rows; of a kind with one way to ask, that."""
@@ -52,20 +41,11 @@ class ZeroShot:
         return _chosen(contest, default_manual_prompts(task.spec))
 
 
-class InContext:
+class InContext(WithoutSteps):
     """The best prompt with solved training rows: how many, which of several draws, how read."""
 
     title = "in-context"
     untrained = True
-    trains = False
-
-    def settings(self, contest: Contest) -> Mapping[str, Any]:
-        """None."""
-        return {}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """Choose it on validation rows."""

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contender import Contest, Prepared, WithoutSteps
 from cuecard.errors import ConfigError
-from cuecard.training.setup import TrainSetup
 
 
-class Majority:
+class Majority(WithoutSteps):
     """What the kind of task has to beat first: of labels the most common one."""
 
     title = "majority class"
-    untrained = False
-    trains = False
-
-    def settings(self, contest: Contest) -> Mapping[str, Any]:
-        """None."""
-        return {}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """The answer, of as many bytes as it has."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithoutSteps
 from cuecard.comparison.contest.rates import Tried, best_rate, setup_of
 from cuecard.lazy import torch
 from cuecard.methods import MethodSettings, method_settings
@@ -75,20 +75,14 @@ class TunedPrompt:
         return suited_to(contest.backbone, found)
 
 
-class UntrainedPrompt:
+class UntrainedPrompt(WithoutSteps):
     """Prompt tuning's vectors before their first step, calibrated as trained ones are."""
 
     title = "start, untrained"
-    untrained = False
-    trains = False
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """Those of prompt tuning."""
         return trainable_start(contest).parts
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """What the init alone gives."""

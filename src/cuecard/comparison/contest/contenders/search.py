@@ -10,7 +10,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithoutSteps
 from cuecard.comparison.contest.contenders.in_words import task_in_words
 from cuecard.comparison.contest.contenders.prompts import trainable_start
 from cuecard.comparison.contest.rates import rates_of, setup_of
@@ -28,26 +28,19 @@ from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.loop import STEP_PASSES
-from cuecard.training.setup import TrainSetup
 from cuecard.types import Backbone
 
 _SEARCHER = "auto"
 
 
-class WordSearch:
+class WordSearch(WithoutSteps):
     """The words that a portfolio of searchers finds: demonstrations, edits, labels' words."""
 
     title = "search of words"
-    untrained = False
-    trains = False
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """The searcher, and what its budget is of."""
         return {"searcher": _SEARCHER, **trainable_start(contest).parts}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """Search within the tokens that prompt tuning runs forward at all its rates."""

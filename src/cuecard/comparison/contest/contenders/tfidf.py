@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contender import Contest, Prepared, WithoutSteps
 from cuecard.evaluation.baselines.text_models import Fitted, fit_tfidf
-from cuecard.training.setup import TrainSetup
 
 
-class Tfidf:
+class Tfidf(WithoutSteps):
     """A linear model of the rows' words: no backbone at all."""
 
     title = "TF-IDF + regression"
-    untrained = False
-    trains = False
-
-    def settings(self, contest: Contest) -> Mapping[str, Any]:
-        """None."""
-        return {}
-
-    def setup(self, contest: Contest) -> TrainSetup | None:
-        """It is not trained by steps."""
-        return None
 
     def prepare(self, contest: Contest) -> Prepared:
         """Fit it; the penalty's strength is chosen on validation rows."""
