@@ -40,6 +40,8 @@ def print_compare_plan(plan: ComparePlan, out: Console) -> None:
             ("steps", f"{plan.steps:,} at each learning rate"),
         ],
     )
+    for note in plan.notes:
+        say_line(out, f"\nNote: {note}")
     out.print()
     heading = ("contestant", "parameters", "learning rates", "time")
     print_table(out, heading, [_entered(each) for each in plan.entered], left=heading[2:])

@@ -9,6 +9,7 @@ from typing import Any
 from cuecard.comparison.contest.other_tasks import OtherScore
 from cuecard.comparison.contest.runner import Ranked
 from cuecard.comparison.contest.standing import Standing
+from cuecard.comparison.run_facts import rows_note
 from cuecard.evaluation.evaluate import Gain, gain
 from cuecard.evaluation.report import interval_text
 from cuecard.tasks import Task
@@ -244,8 +245,7 @@ def notes(contests: Sequence[ContestResult], facts: Mapping[str, Any]) -> tuple[
     """
     last = contests[-1]
     found = [
-        f"{len(last.task.test):,} test rows, answered once by each; every choice was made on "
-        f"{len(last.task.validation):,} validation rows.",
+        rows_note({**facts, **facts["contests"][-1], "data": last.task.report}),
         f"What is trained had {counted(facts['rates'], 'learning rate')} to try, with "
         f"{counted(facts['training']['steps'], 'step')} each; the lowest validation loss decided. "
         "CPU-seconds are of all of them, and of choosing.",

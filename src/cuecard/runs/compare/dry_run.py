@@ -9,6 +9,7 @@ from cuecard.catalogue import Progress
 from cuecard.comparison.contest.contender import Contender, Contest
 from cuecard.comparison.contest.rates import rates_of
 from cuecard.errors import ConfigError
+from cuecard.evaluation.advice import advice
 from cuecard.runs.compare.recipe import CompareRecipe
 from cuecard.runs.compare.run import contests_of, set_up_comparison
 from cuecard.runs.estimate import estimate_run
@@ -40,6 +41,7 @@ class ComparePlan:
     Attributes:
         rows: training, validation and test rows of each contest.
         entered: the contestants, on the most rows.
+        notes: what to mind about the data, in sentences.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class ComparePlan:
     steps: int
     rows: tuple[tuple[int, int, int], ...]
     entered: tuple[Entered, ...]
+    notes: tuple[str, ...]
 
 
 def plan_compare(
@@ -65,11 +68,11 @@ def plan_compare(
         contest.config.steps,
         tuple((len(t.train), len(t.validation), len(t.test)) for t in contests),
         tuple(_entered(name, each, contest) for name, each in contenders.items()),
+        advice(contest.task),
     )
 
 
 def _entered(name: str, contender: Contender, contest: Contest) -> Entered:
-
     try:
         setup = contender.setup(contest)
     except ConfigError as error:

@@ -43,6 +43,7 @@ def test_a_comparison_leaves_its_report(cuecard: Call, words: list[str], tmp_pat
     assert last["contestants"]["prompt-tuning"]["weights_changed"] is False
     assert last["contestants"]["lora"]["cost"] > 0
     assert report["general"]["source"] == "the frozen model's own texts"
+    assert "12 test rows are few: " in report["notes"][0]
     for said in ("accuracy", "forgetting", "changed", "The best in words", "compare.html"):
         assert said in done.out
     page = (out / "compare.html").read_text()
@@ -106,10 +107,12 @@ def test_a_dry_run_writes_nothing(cuecard: Call, words: list[str], tmp_path: Pat
     done = cuecard(*words, "--rows", "16", "--out", out, "--dry-run")
     assert done.code == 0 and not out.exists()
     assert "lora" in done.out and "0.0005" in done.out and "16 training" in done.out
+    assert "Note: 12 test rows are few: " in done.out
     plan = cuecard(*words, "--out", out, "--dry-run", "--json").json
     entered = {one["name"]: one for one in plan["entered"]}
     assert entered["prompt-tuning"]["parameters"] > 0 and entered["lora"]["rates"] == [5e-4]
     assert entered["tfidf"]["parameters"] is None
+    assert [note.split(":")[0] for note in plan["notes"]] == ["12 test rows are few"]
 
 
 def test_ctrl_c_keeps_what_is_finished(words: list[str], tmp_path: Path, cuecard: Call) -> None:
