@@ -47,8 +47,7 @@ class OtherTask:
     @property
     def key(self) -> str:
         """The same for the same rows, asked alike."""
-        rows = [[*sorted(row.texts.items()), str(row.target)] for row in self.rows]
-        return key_of([self.spec.model_dump(mode="json"), rows])
+        return key_of([self.spec.model_dump(mode="json"), *map(str, self.rows)])
 
     def answered(self, loaded: Loaded) -> Evaluation:
         """Its rows, asked with a contender on."""

@@ -116,10 +116,7 @@ class ContestRunner:
         except (ConfigError, BackboneError) as error:
             own = str(error)
         general = None if self._general is None else key_of(self._general.ids)
-        others = [
-            key_of([each.spec.model_dump(mode="json"), *map(str, each.rows)])
-            for each in self._others
-        ]
+        others = [each.key for each in self._others]
         del shared["method"]
         return key_of([name, shared, own, contest.rates, general, others])
 
