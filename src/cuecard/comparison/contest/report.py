@@ -14,9 +14,9 @@ from cuecard.comparison.contest.table import (
     ContestResult,
     cells,
     columns,
+    difference,
     notes,
     scores_and_costs,
-    signed,
 )
 from cuecard.evaluation.charts.curves import curve_chart
 from cuecard.evaluation.charts.intervals import Scored, interval_chart
@@ -131,7 +131,7 @@ def _pairs_section(contest: ContestResult) -> ReportSection:
                 row.append("")
                 continue
             found = contest.gain_over(better, worse)
-            row.append(f"{found.value:+.3f} ({signed(found.ci95)})")
+            row.append(difference(found.value, found.ci95))
         table.append(row)
     heading = ("row minus column", *(each.standing.title for each in tested))
     note = "Paired 95% intervals, each by itself: of twenty such, one is expected to be wrong."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.comparison.contest.other_tasks import OtherScore
@@ -42,6 +42,9 @@ class ContestResult:
     task: Task
     ranked: tuple[Ranked, ...]
     price: float | None = None
+    _gains: dict[tuple[str, str], Gain] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def metric(self) -> str:
@@ -65,10 +68,13 @@ class ContestResult:
         return list(dict.fromkeys(o.name for each in self.tested for o in each.standing.others))
 
     def gain_over(self, better: Ranked, worse: Ranked) -> Gain:
-        """The paired difference on the test rows."""
-        assert better.test is not None
-        assert worse.test is not None
-        return gain(better.test, worse.test, metric=self.metric)
+        """The paired difference on the test rows, computed once: F1's takes a bootstrap."""
+        pair = better.standing.name, worse.standing.name
+        if pair not in self._gains:
+            assert better.test is not None
+            assert worse.test is not None
+            self._gains[pair] = gain(better.test, worse.test, metric=self.metric)
+        return self._gains[pair]
 
     def cost(self, standing: Standing) -> float | None:
         """Money, by the hours of the machine."""
@@ -179,7 +185,8 @@ def _cells(contest: ContestResult, each: Ranked) -> tuple[str, ...]:
     if reference is each:
         over = "the best in words"
     elif reference is not None:
-        over = _gain(contest.gain_over(each, reference))
+        found = contest.gain_over(each, reference)
+        over = difference(found.value, found.ci95)
     cost = contest.cost(standing)
     peak = standing.peak_bytes
     return (
@@ -200,13 +207,10 @@ def _cells(contest: ContestResult, each: Ranked) -> tuple[str, ...]:
     )
 
 
-def _gain(found: Gain) -> str:
-    return f"{found.value:+.3f} ({signed(found.ci95)})"
-
-
-def signed(interval: Interval) -> str:
-    """The interval of a difference, short."""
-    return f"{interval.low:+.3f} to {interval.high:+.3f}"
+def difference(value: float, interval: Interval | None) -> str:
+    """A difference with its interval, if it has one."""
+    within = "" if interval is None else f" ({interval.low:+.3f} to {interval.high:+.3f})"
+    return f"{value:+.3f}{within}"
 
 
 def _weights(standing: Standing) -> str:
@@ -217,15 +221,12 @@ def _weights(standing: Standing) -> str:
 
 def _forgetting(standing: Standing) -> str:
     found = standing.forgetting
-    if found is None:
-        return _NOTHING
-    half = "" if found.ci95 is None else f" ({signed(found.ci95)})"
-    return f"{found.more:+.3f}{half}"
+    return _NOTHING if found is None else difference(found.more, found.ci95)
 
 
 def _others(standing: Standing, names: Sequence[str]) -> list[str]:
     """The score on each other task, less that of the frozen model."""
-    found = {each.name: f"{each.more:+.3f} ({signed(each.ci95)})" for each in standing.others}
+    found = {each.name: difference(each.more, each.ci95) for each in standing.others}
     return [found.get(name, _NOTHING) for name in names]
 
 

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cuecard.evaluation.charts.svg import (
-    BLUE,
-    FAINT,
-    GREY,
-    element,
-    picture,
-    share,
-    words,
-)
+from cuecard.evaluation.charts.svg import BLUE, FAINT, GREY, element, picture, share, words
 from cuecard.evaluation.report import ReportRow
 from cuecard.types import Interval
 
@@ -110,7 +102,7 @@ def interval_bar(value: float, interval: Interval | None, *, low: float = 0.0) -
     )
 
 
-def _lane(score: Scored, at: object, top: int) -> str:
+def _lane(score: Scored, at: Callable[[float], str], top: int) -> str:
     weight = "bold" if score.strong else "normal"
     name = words(_short(score.name), x=0, y=top + 15, font_weight=weight)
     number = words(
@@ -119,13 +111,13 @@ def _lane(score: Scored, at: object, top: int) -> str:
     return name + number + "".join(_dot(score, at, top + 29))
 
 
-def _dot(score: Scored, at: object, y: int) -> list[str]:
+def _dot(score: Scored, at: Callable[[float], str], y: int) -> list[str]:
     colour, kind = (BLUE, "strong") if score.strong else (GREY, "other")
-    place = at(score.value)  # type: ignore[operator]
+    place = at(score.value)
     dot = element("circle", cx=place, cy=y, r=5, fill=colour, class_=f"dot {kind}")
     if score.interval is None:
         return [dot]
-    ends = (at(score.interval.low), at(score.interval.high))  # type: ignore[operator]
+    ends = (at(score.interval.low), at(score.interval.high))
     line = element(
         "line", x1=ends[0], x2=ends[1], y1=y, y2=y, stroke=colour, stroke_width=2, class_=kind
     )
