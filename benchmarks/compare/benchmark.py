@@ -22,9 +22,8 @@ import numpy as np
 
 from benchmarks.compare.cells import COMPARED, Cell, Plan, run_cell
 from benchmarks.machine import processor, versions
-from benchmarks.methods.score import Right
 from benchmarks.methods.sets import Rows
-from benchmarks.search.score import mean_over_sets, paired, rights_by_set, scores, sets_interval
+from benchmarks.search.score import minus_each, rights_by_set, scores
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
 from cuecard.comparison.contest.contenders import CONTENDERS
@@ -137,7 +136,7 @@ def _rows(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "peak_bytes": max((each["peak_bytes"] or 0 for each in ran), default=0),
                 "changed": ran[0]["changed"],
                 "mixes": ran[0]["mixes"],
-                "minus": _minus(name, rights),
+                "minus": minus_each(name, rights),
             }
         )
     return rows
@@ -152,14 +151,6 @@ def _best_in_words(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if kept is None or each["validation"] > kept["validation"]:
                 best[each["set"]] = each
     return [*best.values()]
-
-
-def _minus(name: str, rights: Mapping[str, Mapping[str, Right]]) -> dict[str, Any]:
-    return {
-        other: {"value": mean_over_sets(both), "ci95": sets_interval(both)}
-        for other, beside in rights.items()
-        if other != name and (both := paired(rights[name], beside))
-    }
 
 
 def _mean(ran: Iterable[Mapping[str, Any]], key: str) -> float | None:

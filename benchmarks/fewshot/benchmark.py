@@ -31,7 +31,7 @@ from benchmarks.fewshot.cells import Cell, Plan, run_cell
 from benchmarks.fewshot.contestants import CONTESTANTS, SHIPPED, Starts
 from benchmarks.machine import processor, versions
 from benchmarks.methods.score import Right
-from benchmarks.search.score import mean_over_sets, paired, rights_by_set, scores, sets_interval
+from benchmarks.search.score import minus_each, rights_by_set, scores
 from benchmarks.search.sets import CATALOGUE, SEEDS, SEVEN, Sizes
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
@@ -116,18 +116,14 @@ def _rows(found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
         if not sets:
             rows.append({"contestant": name, "unsupported": own[0]["unsupported"]})
             continue
-        row: dict[str, Any] = {
+        row = {
             "contestant": name,
             **scores(sets),
             # Of the seeds' means over the sets.
             "deviation": float(np.std(_of_seeds(sets), ddof=1)) if _seeds(sets) > 1 else 0.0,
             "trained": max(each.get("trained", 0) for each in own),
             "cpu_s": float(np.mean([each["cpu_s"] for each in own if "cpu_s" in each])),
-        }
-        row["minus"] = {
-            other: {"value": mean_over_sets(both), "ci95": sets_interval(both)}
-            for other, beside in rights.items()
-            if other != name and (both := paired(sets, beside))
+            "minus": minus_each(name, rights),
         }
         rows.append(row)
     return rows

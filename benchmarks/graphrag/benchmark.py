@@ -24,7 +24,7 @@ from benchmarks.graphrag.plan import GENERIC, SOFT, Cell, Plan
 from benchmarks.graphrag.scores import summary_rows
 from benchmarks.graphrag.sets import EXTRACTION_SETS, ExtractionSizes
 from benchmarks.machine import processor, versions
-from benchmarks.workers import add_run_options, missing, run_cells, run_missing
+from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard.errors import FileError
 
 ROOT = Path(__file__).parents[2]
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(given.cells)
     if not given.worker:
         _check_corpora(given)
-        left = len(missing(cells, folder))
-        print(f"{len(cells)} cells, {left} to run; kept in {folder}", flush=True)
+        say_plan(cells, folder, ".", _cost, given.workers)
     return run_cells(
         "benchmarks.graphrag",
         given,

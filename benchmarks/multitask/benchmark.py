@@ -23,7 +23,7 @@ from benchmarks.machine import processor, versions
 from benchmarks.multitask.cells import ALONE, CONTESTANTS, SHARED, SOURCE, Cell, Plan
 from benchmarks.multitask.sets import SOURCES, TARGETS, Rows
 from benchmarks.search.score import minus, paired, rights_by_set, scores
-from benchmarks.workers import add_run_options, missing, run_cells, run_missing
+from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
@@ -49,12 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     cells, folder = [*shared, *runs], Path(given.cells)
     if not given.worker:
-        left = missing(cells, folder)
-        print(
-            f"{len(cells)} cells, {len(left)} to run; about {sum(map(_cost, left)):,.0f} CPU-s on "
-            f"Zen 4 at the sizes by default, {given.workers} process(es); kept in {folder}",
-            flush=True,
-        )
+        say_plan(cells, folder, ", their time guessed for the default sizes.", _cost, given.workers)
     return run_cells(
         "benchmarks.multitask",
         given,

@@ -50,6 +50,19 @@ def minus(other: str, differences: Sequence[Right]) -> dict[str, Any]:
     return {key: mean_over_sets(differences), f"{key}_ci95": sets_interval(differences)}
 
 
+def minus_each(name: str, rights: Mapping[str, Mapping[str, Right]]) -> dict[str, Any]:
+    """By how much a contestant is better than each other one, with intervals.
+
+    Args:
+        rights: every contestant's, by set.
+    """
+    return {
+        other: {"value": mean_over_sets(both), "ci95": sets_interval(both)}
+        for other, beside in rights.items()
+        if other != name and (both := paired(rights[name], beside))
+    }
+
+
 def mean_over_sets(sets: Sequence[Right]) -> float:
     """The mean of the sets' means."""
     return float(np.mean([values.mean() for values in sets]))
