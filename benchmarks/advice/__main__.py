@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks.advice.measured import RESULT, all_measurements, hit_rates, shipped
+from benchmarks.advice.measured import RESULT, all_measurements, hit_rates
 from cuecard.evaluation.measured.measurements import FILE
 
 
 def main() -> int:
     """Rewrite both files."""
     known = all_measurements()
-    FILE.write_text(json.dumps(shipped(known), indent=1) + "\n", encoding="utf-8")
+    shipped = [each.to_dict() for each in known]
+    FILE.write_text(json.dumps(shipped, indent=1) + "\n", encoding="utf-8")
     RESULT.write_text(json.dumps(hit_rates(known), indent=1) + "\n", encoding="utf-8")
     print(json.dumps(hit_rates(known)["advice"]))
     return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from benchmarks.learning.sets import TEST
 from cuecard.catalogue import BACKBONES
 from cuecard.evaluation.measured.measurements import Answers, Measurement, Situation
 from cuecard.evaluation.measured.nearest_tasks import always, left_one_out, rates
@@ -109,12 +110,11 @@ def _of_learning(origin: str, results: Any) -> Iterator[Measurement]:
         linear = cells.get((name, rows, 0.0), {}).get("tfidf")
         scores = {way: fmean(seeds) for way, seeds in found.items()}
         scores |= {} if linear is None else {"linear": fmean(linear)}
-        tested = _LEARNING_TEST * min(len(found[way]) for way in found if way not in _NO_WAYS)
+        tested = TEST * min(len(found[way]) for way in found if way not in _NO_WAYS)
         model: str = results["model"]
         yield _measured(origin, name, model, scores, rows=rows, budget=budget, test_rows=tested)
 
 
-_LEARNING_TEST = 400
 _SHOTS = "16-shot"
 _SEARCHED = {"as it was": "by hand", "auto": "search", "soft prompt": "prompt-tuning"}
 
@@ -219,14 +219,6 @@ def all_measurements() -> list[Measurement]:
         for each in _READERS[name](name, json.loads(file.read_text(encoding="utf-8")))
     ]
     return [each for each in found if len(each.scores) > 1]
-
-
-def shipped(known: Sequence[Measurement]) -> dict[str, Any]:
-    """What the package has."""
-    return {
-        "left_one_task_out": {kind: vars(rate) for kind, rate in rates(known).items()},
-        "measurements": [each.to_dict() for each in known],
-    }
 
 
 def hit_rates(known: Sequence[Measurement]) -> dict[str, Any]:

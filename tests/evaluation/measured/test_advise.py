@@ -8,11 +8,12 @@ import pytest
 
 from cuecard.evaluation.measured import advise, advise_few_rows, measurements
 from cuecard.evaluation.measured.advise import situation_of
-from cuecard.evaluation.measured.measurements import Measurement, Situation, hit_rates
+from cuecard.evaluation.measured.measurements import Measurement, Situation
 from cuecard.evaluation.measured.nearest_tasks import (
     always,
     distance,
     expected,
+    hit_rates,
     left_one_out,
     rated,
     rates,

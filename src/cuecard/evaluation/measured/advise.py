@@ -9,15 +9,15 @@ from typing import Any
 
 from cuecard.backbones.families import FAMILIES
 from cuecard.catalogue import BACKBONES
-from cuecard.evaluation.measured.measurements import (
-    Answers,
+from cuecard.evaluation.measured.measurements import Answers, Measurement, Situation, measurements
+from cuecard.evaluation.measured.nearest_tasks import (
+    WITHIN,
     HitRate,
-    Measurement,
-    Situation,
+    WayEstimate,
+    comparable,
+    expected,
     hit_rates,
-    measurements,
 )
-from cuecard.evaluation.measured.nearest_tasks import WITHIN, WayEstimate, comparable, expected
 from cuecard.evaluation.measured.ways import WAYS, fits
 from cuecard.metrics.intervals import proportion_interval
 from cuecard.tasks import Task
@@ -48,8 +48,6 @@ class Recommendation:
         expected: of every way that fits the backbone, the best first.
         nearest: the measurements that count most.
         cautions: what to mind, in sentences.
-        hit_rate: how often such advice is right, for tasks with the same kind of answers; None
-            where nothing was measured.
     """
 
     situation: Situation | None
@@ -57,11 +55,18 @@ class Recommendation:
     expected: tuple[WayEstimate, ...]
     nearest: tuple[Measurement, ...]
     cautions: tuple[str, ...]
-    hit_rate: HitRate | None
 
     def command(self, data: str, budget: str) -> str:
         """What to type."""
         return WAYS[self.way].command.format(data=data, budget=budget)
+
+    @property
+    def hit_rate(self) -> HitRate | None:
+        """How often such advice is right, for tasks with the same kind of answers.
+
+        None where nothing was measured.
+        """
+        return None if self.situation is None else hit_rates()[self.situation.answers]
 
     @property
     def basis(self) -> str:
@@ -101,14 +106,13 @@ def advise(task: Task, backbone: str, budget: float | None = None) -> Recommenda
     situation = situation_of(task, backbone, budget)
     if situation is None:
         why = f"nothing was measured on tasks of the kind {task.spec.kind}: methods race for it"
-        return Recommendation(None, _WITHOUT, (), (), (why,), None)
+        return Recommendation(None, _WITHOUT, (), (), (why,))
     known = comparable(situation, measurements())
     found = [each for each in expected(situation, known) if fits(each.way, situation.family)]
     best = found[0]
     nearest = [each for each in known if best.way in each.scores][:_NEAREST]
     cautions = (*_close(found), *_elsewhere(situation, best.way, known), *_far(situation, known))
-    rate = hit_rates()[situation.answers]
-    return Recommendation(situation, best.way, tuple(found), tuple(nearest), tuple(cautions), rate)
+    return Recommendation(situation, best.way, tuple(found), tuple(nearest), tuple(cautions))
 
 
 def advise_few_rows(task: Task, backbone: str, budget: float | None, way: str) -> str:

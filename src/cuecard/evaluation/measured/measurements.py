@@ -93,35 +93,7 @@ class Measurement:
         return cls(**{**values, "situation": Situation(**values["situation"])})
 
 
-@dataclass(frozen=True)
-class HitRate:
-    """How often the advice is right on a task whose measurements it has not seen.
-
-    Attributes:
-        cases: how many measurements.
-        tasks: of how many tasks, each left out with all that is drawn from the same data.
-        hits: how often what is advised is within one point of the best.
-        behind: how far it is below the best, on average.
-    """
-
-    cases: int
-    tasks: int
-    hits: int
-    behind: float
-
-
 @cache
 def measurements() -> Sequence[Measurement]:
     """All of them."""
-    return tuple(Measurement.of_dict(each) for each in _read()["measurements"])
-
-
-@cache
-def hit_rates() -> Mapping[str, HitRate]:
-    """How good the advice that is made of them is: on each kind of answers, and on "all"."""
-    return {kind: HitRate(**rate) for kind, rate in _read()["left_one_task_out"].items()}
-
-
-def _read() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-    return found
+    return tuple(map(Measurement.of_dict, json.loads(FILE.read_text(encoding="utf-8"))))

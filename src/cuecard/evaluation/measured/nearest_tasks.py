@@ -9,10 +9,11 @@ five points below the best: what was measured once, far away, is not taken for t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from cuecard.evaluation.measured.measurements import HitRate, Measurement, Situation
+from cuecard.evaluation.measured.measurements import Measurement, Situation, measurements
 
 WITHIN = 0.01
 """One point: as good as the best."""
@@ -35,6 +36,23 @@ class WayEstimate:
     behind: float
     measured: int
     weight: float
+
+
+@dataclass(frozen=True)
+class HitRate:
+    """How often the advice is right on a task whose measurements it has not seen.
+
+    Attributes:
+        cases: how many measurements.
+        tasks: of how many tasks, each left out with all that is drawn from the same data.
+        hits: how often what is advised is within one point of the best.
+        behind: how far it is below the best, on average.
+    """
+
+    cases: int
+    tasks: int
+    hits: int
+    behind: float
 
 
 def distance(one: Situation, other: Situation) -> float:
@@ -97,6 +115,12 @@ def rates(known: Sequence[Measurement]) -> dict[str, HitRate]:
     for kind in dict.fromkeys(each.situation.answers for each in known):
         found[kind] = rated([one for one in advised if one[0].situation.answers == kind])
     return {**found, "all": rated(advised)}
+
+
+@cache
+def hit_rates() -> Mapping[str, HitRate]:
+    """How good the advice is that the shipped measurements give; see `rates`."""
+    return rates(measurements())
 
 
 def always(way: str, known: Sequence[Measurement]) -> HitRate:
