@@ -183,10 +183,15 @@ def test_a_broken_file_of_what_was_sent_is_said(board: Board, tmp_path: Path) ->
 def test_runs_are_found(tmp_path: Path) -> None:
     assert runs_in(RUNS / "sweep") == [RUNS / "sweep"]
     assert RUNS / "reviews" in runs_in(RUNS)
+    contest = tmp_path / "compared" / "contests" / "400" / "lora"
+    contest.mkdir(parents=True)
+    shutil.copy(RUNS / "reviews" / "log.jsonl", contest)
+    assert runs_in(tmp_path / "compared") == [tmp_path / "compared"]
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no such run"):
         runs_in(tmp_path / "missing")
     with pytest.raises(DataError, match="no run with a log"):
-        runs_in(tmp_path)
+        runs_in(tmp_path / "empty")
 
 
 def test_a_missing_package_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

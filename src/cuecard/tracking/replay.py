@@ -17,7 +17,10 @@ _BEST = "best"
 # chosen trial, and a race that has a folder of its own.
 _OF_THE_RUN = ((), (_BEST,), ("race",))
 # What is in the folder of a run whose own log is elsewhere, or only that of its parts.
-_PARTS = (_BEST, "trials", "tasks", "patterns", "sets")
+_PARTS = (
+    *(_BEST, "trials", "tasks", "patterns", "sets"),
+    *("contests", "lengths", "select", "retrain"),
+)
 
 
 @dataclass(frozen=True)
