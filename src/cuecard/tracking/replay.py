@@ -78,10 +78,7 @@ def replay(folder: Path, names: Sequence[TrackerName]) -> list[Replayed]:
             for event in read_log(path):
                 tracking.take(event, run)
     return [
-        Replayed(
-            folder, one.name, one.sent, one.known, None if one.error is None else str(one.error)
-        )
-        for one in tracking.senders
+        Replayed(folder, one.name, one.sent, one.known, one.problem) for one in tracking.senders
     ]
 
 

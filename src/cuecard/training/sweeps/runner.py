@@ -380,7 +380,7 @@ def of_trials(observer: Observer, folder: str) -> Observer:
 
     def tell(event: dict[str, Any]) -> None:
         number = event.get("trial")
-        known = {} if number is None else {"run": f"{folder}/{TRIALS}/{number:03d}"}
+        known = {} if number is None else {"run": trial_folder(Path(folder), number).as_posix()}
         observer({**event, **known})
 
     return tell
