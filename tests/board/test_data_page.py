@@ -78,6 +78,7 @@ def test_what_a_training_would_see(client: MakeClient, folder: Path) -> None:
         ({"data_path": "../secret.csv"}, "no such file below"),
         ({"data_path": "away/passwd"}, "no such file below"),
         ({"data_path": "reviews.jsonl", "data_test": "/etc/passwd"}, "no such file below"),
+        ({"data_path": "reviews.jsonl", "data_test": "/etc/passwd"}, '"where": "data.test"'),
         ({"data_path": "a\x00b"}, "no such file below"),
         ({"data_path": "x" * 5000}, "no such file below"),
         ({"data_path": HOSTILE}, "no such file below"),

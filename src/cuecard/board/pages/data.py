@@ -9,11 +9,13 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from cuecard.board.records.form import PREVIEWED, filled_in, form_fields
-from cuecard.board.records.preview import ROWS, Preview, checked_place, data_files, preview
+from cuecard.board.records.preview import ROWS, Preview, check_place, data_files, preview
 from cuecard.board.records.thumbnails import Thumbnails
 from cuecard.board.view import Pages, drawn
 from cuecard.errors import CuecardError
 from cuecard.evaluation.charts.shares import bar
+
+_FILES = ("path", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,10 @@ class DataPage:
             found, error = None, None
             try:
                 values = filled_in(given, PREVIEWED)
-                if "data" in values and "path" in values["data"]:
-                    checked_place(values["data"]["path"], self.folder)
-                    for other in ("validation", "test"):
-                        if other in values["data"]:
-                            checked_place(values["data"][other], self.folder)
+                files = values.get("data", {})
+                if "path" in files:
+                    for name in (name for name in _FILES if name in files):
+                        check_place(f"data.{name}", files[name], self.folder)
                     found, task = preview(values)
                     self.thumbnails.add(i for record in task.train[:ROWS] for i in record.images)
             except CuecardError as problem:

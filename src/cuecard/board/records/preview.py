@@ -13,14 +13,14 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.advice import advice
 from cuecard.runs.recipe import Recipe
 from cuecard.tasks import Task
+from cuecard.tasks.readers.records import READERS
 from cuecard.tasks.template import Template
+from cuecard.training.storage.log import FILE as LOG
 from cuecard.types import Record
 
 ROWS = 20
 _BINS = 12
-_ENDINGS = (
-    *(".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob", ".gz"),
-)
+_ENDINGS = (*READERS, ".gz")
 _MOST_FILES, _DEEPEST = 200, 3
 # Python's record of warnings is the whole process's.
 _READING = threading.Lock()
@@ -82,15 +82,15 @@ def data_files(folder: Path) -> list[str]:
         for path in inside:
             if path.name.startswith(".") or path.is_symlink():
                 continue
-            if path.is_dir() and depth < _DEEPEST and not (path / "log.jsonl").exists():
+            if path.is_dir() and depth < _DEEPEST and not (path / LOG).exists():
                 folders.append((path, depth + 1))
             elif path.suffix in _ENDINGS:
                 found.append(str(path.relative_to(folder)))
     return found[:_MOST_FILES]
 
 
-def checked_place(path: str, folder: Path) -> str:
-    """A path that was typed, if it lies below a folder.
+def check_place(key: str, path: str, folder: Path) -> None:
+    """A path that was typed for a setting must lie below a folder.
 
     Raises:
         ConfigError: it leads elsewhere, or nowhere.
@@ -103,12 +103,11 @@ def checked_place(path: str, folder: Path) -> str:
     if not exists or not place.is_relative_to(folder.resolve()):
         raise ConfigError(
             "there is no such file below the board's folder",
-            where="data.path",
+            where=key,
             got=path,
             expected=f"a file or folder below {folder.resolve()}",
             hint="start the board where the data are",
         )
-    return path
 
 
 def read_quietly(recipe: Recipe) -> tuple[Task, list[str]]:
