@@ -12,7 +12,13 @@ from cuecard.board.records.cases import cached_cases, paged
 from cuecard.board.records.curves import Curve, curves_of
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
 from cuecard.board.records.pairing import Joined, difference, different_settings, joined
-from cuecard.board.records.summary import RunSummary, cached_log, cached_settings, summarise
+from cuecard.board.records.summary import (
+    RunSummary,
+    cached_log,
+    cached_settings,
+    recipe_in,
+    summarise,
+)
 from cuecard.board.view import Pages, drawn
 from cuecard.errors import ConfigError
 from cuecard.evaluation.charts.intervals import Scored, interval_chart
@@ -42,11 +48,12 @@ class ComparePage:
             page: Annotated[int, Query(ge=1)] = 1,
         ) -> Response:
             places = self._places(run)
-            rows = joined([cached_cases(place, self.cache) or [] for place in places])
+            cases = [cached_cases(place, self.cache) or [] for place in places]
+            rows = joined(cases)
             kept = [row for row in rows if _keeps(row, show, text)]
             shown, page, pages = paged(kept, page)
             runs = [summarise(place, self.cache) for place in places]
-            recipes = [cached_settings(place, self.cache)[0] for place in places]
+            recipes = [recipe_in(cached_settings(place, self.cache)[0]) for place in places]
             query = [*(("run", place.slug) for place in places), ("show", show), ("q", text)]
             data = {
                 "runs": runs,
@@ -54,12 +61,12 @@ class ComparePage:
                 "rows": shown,
                 "count": len(kept),
                 "common": len(rows),
-                "alone": [len(cached_cases(p, self.cache) or ()) - len(rows) for p in places],
+                "alone": [len(answered) - len(rows) for answered in cases],
                 "page": page,
                 "pages": pages,
                 "show": show,
                 "text": text,
-                "settings": different_settings([r.get("recipe", r) for r in recipes]),
+                "settings": different_settings(recipes),
                 "curves": [asdict(curve) for curve in self._curves(places, runs)],
             }
             return self.pages.show(request, "compare.html", data, chart=_chart(runs), query=query)
@@ -73,7 +80,7 @@ class ComparePage:
                 expected=f"2 to {MOST_RUNS}",
                 hint="tick them in the list of runs",
             )
-        return [self.index.find(slug) for slug in wanted]
+        return self.index.find_all(wanted)
 
     def _curves(self, places: Sequence[RunPlace], runs: Sequence[RunSummary]) -> list[Curve]:
         return [

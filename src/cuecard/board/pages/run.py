@@ -18,6 +18,7 @@ from cuecard.board.records.summary import (
     cached_log,
     cached_report,
     cached_settings,
+    recipe_in,
     summarise,
 )
 from cuecard.board.view import Pages, drawn
@@ -68,13 +69,12 @@ class RunPage:
         proof = cached_report(place, self.cache)
         values, _ = cached_settings(place, self.cache)
         cases, broken = self._cases(place)
-        recipe = values.get("recipe", values)
         data = self._live(place) | {
             "command": command_of(values, self.flags, RUN.command)
             if place.kind is RUN and values
             else "",
             "resume": "" if place.kind is None else place.kind.command,
-            "settings": settings_shown(recipe) if values else [],
+            "settings": settings_shown(recipe_in(values)) if values else [],
             "table": _table(proof),
             "facts": _facts_of(proof),
             "confusion": confusion_of(cases),

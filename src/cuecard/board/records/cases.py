@@ -91,7 +91,7 @@ def cached_cases(place: RunPlace, cache: FileCache) -> list[Case] | None:
         DataError: the file of answers is broken.
     """
     stamp = place.stamp(PREDICTIONS)
-    if not stamp:
+    if stamp is None:
         return None
     return cache.get(place, "cases", stamp, lambda: _read(place))
 

@@ -7,18 +7,20 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cuecard.errors import ConfigError
+from cuecard.board.missing import MissingError
 from cuecard.folder_lock import LOCK, locked_inodes
 from cuecard.runs.run_kinds import KINDS, RunKind
+from cuecard.search.journal import FILE as JOURNAL
 from cuecard.training.storage.log import FILE as LOG
 
 T = TypeVar("T")
-Stamp = tuple[tuple[str, int, int], ...]
+Stamp = tuple[int, int] | None
+"""A file's time and size; None where there is none."""
 
 _DEEPEST = 4  # folders below the root in which runs are looked for
 _DEEPEST_PART = 2
@@ -46,27 +48,21 @@ class RunPlace:
     files: dict[str, tuple[int, int]]
     used: bool
 
-    def stamp(self, *names: str) -> Stamp:
-        """What changes when one of these files does; files below the folder are looked up."""
-        found = []
-        for name in names:
-            known = self.files.get(name) if "/" not in name else _stat(self.folder / name)
-            if known is not None:
-                found.append((name, *known))
-        return tuple(found)
+    def stamp(self, name: str) -> Stamp:
+        """What changes when a file does; one below the folder is looked up."""
+        return _stat(self.folder / name) if "/" in name else self.files.get(name)
 
     @property
     def changed(self) -> float:
         """When its log or settings were last written; seconds since 1970."""
-        names = (LOG, "journal.jsonl", *(() if self.kind is None else (self.kind.file,)))
+        names = (LOG, JOURNAL, *(() if self.kind is None else (self.kind.file,)))
         return max((self.files[name][0] / 1e9 for name in names if name in self.files), default=0.0)
 
 
 class FileCache:
     """Values made of files, kept while the files stay what they are."""
 
-    def __init__(self, most: int = _MOST_KEPT) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._kept: dict[tuple[str, str], tuple[Stamp, Any]] = {}
         self._lock = threading.Lock()
 
@@ -81,7 +77,7 @@ class FileCache:
         value = make()
         with self._lock:
             self._kept.pop(key, None)
-            while len(self._kept) >= self._most:
+            while len(self._kept) >= _MOST_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = (stamp, value)
         return value
@@ -106,9 +102,20 @@ class RunIndex:
         """A run or a part of one by what addresses call it.
 
         Raises:
-            ConfigError: it is not among those that there are.
+            MissingError: it is not among those that there are.
+        """
+        return self._find(slug, self.runs())
+
+    def find_all(self, slugs: Sequence[str]) -> list[RunPlace]:
+        """Several of them, the folders looked through once.
+
+        Raises:
+            MissingError: as `find`.
         """
         runs = self.runs()
+        return [self._find(slug, runs) for slug in slugs]
+
+    def _find(self, slug: str, runs: Sequence[RunPlace]) -> RunPlace:
         for place in runs:
             if place.slug == slug:
                 return place
@@ -116,7 +123,7 @@ class RunIndex:
         for part in [] if owner is None else self.parts(owner):
             if part.slug == slug:
                 return part
-        raise ConfigError("there is no such run", where=str(self.root), got=slug)
+        raise MissingError("there is no such run", where=str(self.root), got=slug)
 
     def parts(self, place: RunPlace) -> list[RunPlace]:
         """The folders below a run's that have a log or settings of their own, by name."""

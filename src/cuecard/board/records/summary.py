@@ -13,6 +13,8 @@ from cuecard.comparison.reports import FILE as REPORT
 from cuecard.comparison.reports import read_report
 from cuecard.errors import CuecardError
 from cuecard.runs.recipe_file import read_yaml
+from cuecard.runs.run_kinds import RUN
+from cuecard.search.journal import FILE as JOURNAL
 from cuecard.training.storage.log import FILE as LOG
 from cuecard.training.storage.log import read_log
 from cuecard.types import Interval
@@ -60,7 +62,7 @@ def summarise(place: RunPlace, cache: FileCache) -> RunSummary:
     settings, problem = cached_settings(place, cache)
     proof = cached_report(place, cache)
     events = () if proof is not None else cached_log(place, cache)
-    recipe = settings.get("recipe", settings)
+    recipe = recipe_in(settings)
     facts = {} if proof is None else proof.report
     start = _first(events, "start")
     metric, score, interval = _score(facts)
@@ -88,10 +90,10 @@ def state_of(place: RunPlace) -> State:
     """How far a run is."""
     if place.used:
         return "running"
-    done = "result.json" if place.kind is None else place.kind.done
+    done = RUN.done if place.kind is None else place.kind.done
     if done in place.files or ("/" in done and (place.folder / done).exists()):
         return "finished"
-    return "stopped" if LOG in place.files or "journal.jsonl" in place.files else "new"
+    return "stopped" if LOG in place.files or JOURNAL in place.files else "new"
 
 
 def cached_settings(place: RunPlace, cache: FileCache) -> tuple[Mapping[str, Any], str]:
@@ -109,11 +111,17 @@ def cached_settings(place: RunPlace, cache: FileCache) -> tuple[Mapping[str, Any
     return cache.get(place, "settings", place.stamp(kind.file), read)
 
 
+def recipe_in(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a training: the run's own, or those that a sweep's hold."""
+    recipe: Mapping[str, Any] = settings.get("recipe", settings)
+    return recipe
+
+
 def cached_report(place: RunPlace, cache: FileCache) -> Proof | None:
     """A run's report, or that of the run that it chose; None while there is none."""
     for inner in ("", f"{_CHOSEN}/"):
         stamp = place.stamp(f"{inner}{REPORT}")
-        if stamp:
+        if stamp is not None:
             folder = place.folder / inner
             return cache.get(place, f"{inner}report", stamp, lambda: read_report(folder))  # noqa: B023
         if _CHOSEN not in place.files:

@@ -26,7 +26,7 @@ class Thumbnails:
         self._known: dict[str, bytes] = {}
         self._lock = threading.Lock()
         # The images of the run that was looked at last: reading them again for each page is slow.
-        self._run: tuple[tuple[str, Stamp], Mapping[str, Image]] = (("", ()), {})
+        self._run: tuple[tuple[str, Stamp], Mapping[str, Image]] = (("", None), {})
 
     def get(self, digest: str) -> bytes | None:
         """A PNG; None for an image that no page has shown."""
