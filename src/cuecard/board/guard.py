@@ -12,9 +12,10 @@ import hmac
 import secrets
 import threading
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from starlette.datastructures import FormData, Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, RedirectResponse
@@ -41,6 +42,15 @@ _ASKING = ("/play/",)  # what has a server work
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MOST_SESSIONS = 1_000
 _LONGEST = 1 << 20  # bytes of a form
+_MOST_FIELDS = 200
+
+
+async def _form_of(request: Request) -> FormData:
+    return await request.form(max_files=0, max_fields=_MOST_FIELDS)
+
+
+Posted = Annotated[FormData, Depends(_form_of)]
+"""The form that a route was sent; read before, so that the route itself may wait for files."""
 
 
 class Sessions:

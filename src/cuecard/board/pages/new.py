@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse
 
-from cuecard.board.guard import Sessions
+from cuecard.board.guard import Posted, Sessions
 from cuecard.board.jobs import Job, Jobs
 from cuecard.board.records.form import MAIN, FormField, filled_in, form_fields
 from cuecard.board.records.index import RunIndex
@@ -53,8 +53,7 @@ class NewPage:
             return self.pages.show(request, "command.html", facts)
 
         @app.post("/new")
-        async def start(request: Request) -> Response:
-            form = await request.form(max_files=0, max_fields=200)
+        def start(request: Request, form: Posted) -> Response:
             self.sessions.must_be_ours(request, form)
             given = _texts(_items(form))
             try:
@@ -72,8 +71,8 @@ class NewPage:
             return self.pages.show(request, "job_live.html", self._told(self.jobs.find(name)))
 
         @app.post("/jobs/{name}/stop")
-        async def stop(request: Request, name: str) -> Response:
-            self.sessions.must_be_ours(request, await request.form(max_files=0))
+        def stop(request: Request, name: str, form: Posted) -> Response:
+            self.sessions.must_be_ours(request, form)
             return RedirectResponse(f"/jobs/{self.jobs.stop(name).id}", 303)
 
     def _show(

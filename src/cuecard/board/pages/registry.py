@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +11,19 @@ from fastapi import FastAPI, Request, Response
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse
 
-from cuecard.board.guard import Sessions
+from cuecard.board.guard import Posted, Sessions
 from cuecard.board.missing import MissingError
+from cuecard.board.records.summary import number
 from cuecard.board.view import Pages
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import AliasEvent, PromotionChecks, Registry, Version
 from cuecard.registry.records.aliases import alias_names
 from cuecard.registry.records.references import Reference, check_name
 from cuecard.registry.signing import signers
+from cuecard.settings import flat
 
 _MOST_WHY = 500
+Change = Callable[[Registry, str, FormData], None]
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,11 @@ class RegistryPage:
             return self._show(request, name)
 
         @app.post("/registry/{name}/promote")
-        async def promote(request: Request, name: str) -> Response:
-            form = await request.form(max_files=0, max_fields=20)
+        def promote(request: Request, name: str, form: Posted) -> Response:
             return self._change(request, form, name, self._promote)
 
         @app.post("/registry/{name}/rollback")
-        async def rollback(request: Request, name: str) -> Response:
-            form = await request.form(max_files=0, max_fields=20)
+        def rollback(request: Request, name: str, form: Posted) -> Response:
             return self._change(request, form, name, self._rollback)
 
     def _open(self, request: Request) -> Registry:
@@ -71,8 +73,9 @@ class RegistryPage:
         versions = opened.versions(check_name(name))
         if not versions:
             raise MissingError("there is no such prompt", where=self.place, got=name)
-        aliases = opened.aliases(name)
         logs = {alias: opened.log(name, alias) for alias in alias_names(opened.store, name)}
+        # As `Registry.aliases` has them, without reading the last events again.
+        aliases = {alias: log[-1].after for alias, log in logs.items() if log and log[-1].after}
         data = {
             "name": name,
             "place": self.place,
@@ -86,7 +89,7 @@ class RegistryPage:
         }
         return self.pages.show(request, "prompt.html", data, status=400 if error else 200)
 
-    def _change(self, request: Request, form: FormData, name: str, change: Any) -> Response:
+    def _change(self, request: Request, form: FormData, name: str, change: Change) -> Response:
         self.sessions.must_be_ours(request, form)
         try:
             change(self._open(request), name, form)
@@ -95,11 +98,11 @@ class RegistryPage:
         return RedirectResponse(f"/registry/{name}", 303)
 
     def _promote(self, registry: Registry, name: str, form: FormData) -> None:
-        number = _text(form, "version")
-        if not number.isascii() or not number.isdigit():
-            raise ConfigError("not a version's number", where="version", got=number)
+        typed = _text(form, "version")
+        if not typed.isascii() or not typed.isdigit():
+            raise ConfigError("not a version's number", where="version", got=typed)
         minimum = _minimum(_text(form, "metric"), _text(form, "least"))
-        version = registry.resolve(Reference(name, int(number)))
+        version = registry.resolve(Reference(name, int(typed)))
         checks = PromotionChecks(registry, minimum)
         registry.promote(version, _text(form, "alias"), why=_why(form), check=checks)
 
@@ -126,6 +129,7 @@ def _signatures(registry: Registry, version: Version) -> str:
 
 def _version(version: Version, aliases: dict[str, int], signed: str) -> dict[str, Any]:
     record = version.record
+    numbers = {key: number(value) for key, value in flat(record.metrics)}
     return {
         "number": version.number,
         "deleted": version.deleted,
@@ -134,7 +138,7 @@ def _version(version: Version, aliases: dict[str, int], signed: str) -> dict[str
         "kind": record.kind,
         "backbone": record.backbone.name,
         "bytes": sum(entry.size for entry in record.files.values()),
-        "metrics": _numbers(record.metrics, ""),
+        "metrics": {key: value for key, value in numbers.items() if value is not None},
         "signed": signed,
         "at": record.at,
         "by": record.by,
@@ -145,17 +149,6 @@ def _version(version: Version, aliases: dict[str, int], signed: str) -> dict[str
 
 def _event(event: AliasEvent) -> dict[str, Any]:
     return event.model_dump(mode="json", by_alias=True, exclude={"schema_version", "id"})
-
-
-def _numbers(metrics: Any, prefix: str) -> dict[str, float]:
-    """All numbers in nested metrics, by dotted names."""
-    found: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, dict):
-            found |= _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{prefix}{key}"] = float(value)
-    return found
 
 
 def _minimum(metric: str, least: str) -> dict[str, float]:
