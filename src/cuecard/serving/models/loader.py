@@ -122,12 +122,14 @@ class VersionLoader:
 
     def has_failed(self, version: Version) -> bool:
         """Whether it could not be loaded, and it is too early for another try."""
-        failed = self._failed.get(version.record.content)
-        return failed is not None and self._holds(failed)
+        return self._recent_failure(version.record.content) is not None
 
-    def _holds(self, failed: LoadFailure) -> bool:
-        """Whether it is too early for another try."""
-        return failed.permanent or self._clock() - failed.at < _RETRY_SECONDS
+    def _recent_failure(self, content: str) -> LoadFailure | None:
+        """Why a version could not be loaded; None where it may be tried."""
+        failed = self._failed.get(content)
+        if failed and (failed.permanent or self._clock() - failed.at < _RETRY_SECONDS):
+            return failed
+        return None
 
     def _check_signed(self, version: Version) -> None:
         """Verify, once per version, that a trusted key has signed it."""
@@ -143,8 +145,7 @@ class VersionLoader:
         Args:
             read: fetches it from the registry; None: from the cache only.
         """
-        failed = self._failed.get(entry.content)
-        if failed and self._holds(failed):
+        if failed := self._recent_failure(entry.content):
             return failed
         try:
             package = await asyncio.to_thread(self._package, entry.content, read)
