@@ -113,7 +113,7 @@ def test_every_flag_has_a_field() -> None:
     assert (fields["training.steps"].widget, fields["training.steps"].default) == ("number", "300")
     assert fields["task.chat"].choices == ("true", "false")
     assert fields["task.template"].widget == fields["task.words"].widget == "area"
-    assert fields["training.schedule" if "training.schedule" in fields else "dtype"].choices
+    assert fields["dtype"].choices
 
 
 def test_texts_as_a_recipes_values() -> None:
