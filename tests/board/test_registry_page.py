@@ -73,6 +73,7 @@ def test_rolled_back_and_promoted(client: MakeClient, tmp_path: Path, registry: 
         ({"version": "7"}, "7"),
         ({"version": "x"}, "number"),
         ({"version": ""}, "number"),
+        ({"version": "9" * 5_000}, "number"),
         ({"alias": "No Alias"}, "alias"),
         ({"alias": "7"}, "alias"),
         ({"metric": "accuracy", "least": "0.9"}, "accuracy"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from cuecard.registry.signing import signers
 from cuecard.settings import flat
 
 _MOST_WHY = 500
+_NUMBER = re.compile(r"[0-9]{1,8}")
 Change = Callable[[Registry, str, FormData], None]
 
 
@@ -99,7 +101,7 @@ class RegistryPage:
 
     def _promote(self, registry: Registry, name: str, form: FormData) -> None:
         typed = _text(form, "version")
-        if not typed.isascii() or not typed.isdigit():
+        if not _NUMBER.fullmatch(typed):
             raise ConfigError("not a version's number", where="version", got=typed)
         minimum = _minimum(_text(form, "metric"), _text(form, "least"))
         version = registry.resolve(Reference(name, int(typed)))
