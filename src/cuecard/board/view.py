@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -40,7 +40,6 @@ def environment() -> Environment:
         "query": _query,
         "with_page": lambda query, page: _query([*_pairs(query), ("page", page)]),
         "as_run": lambda slug: ("run", slug),
-        "part": lambda text: quote(str(text).encode("utf-8", "surrogateescape"), safe=""),
     }
     found.globals |= {"version": __version__}
     return found
