@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import BackboneError, ConfigError, DataError
 from cuecard.lazy import torch
@@ -79,6 +79,13 @@ class FullText:
         kept = _run(backbone, (*before, *ids))
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return cls(backbone, spec, slot, before, ids, kept[..., len(before) :, :], digest)
+
+    @property
+    def parts(self) -> list[Any]:
+        """What the backbone's answers with it depend on, apart from the inputs."""
+        backbone = self.backbone
+        asked = [self.digest, self.slot, self.spec.model_dump(mode="json")]
+        return [*asked, asdict(backbone.fingerprint), str(backbone.dtype)]
 
     @property
     def length(self) -> int:

@@ -6,20 +6,19 @@ about a passage of the text drawn at random, so that together they ask about all
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cuecard.errors import ConfigError, DataError, TrainingError
+from cuecard.errors import ConfigError, DataError
 from cuecard.interrupts import may_cut
 from cuecard.lazy import np, torch
-from cuecard.plain_files import write_text
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import continuation_ids
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.kept_lines import KeptLines
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
 from cuecard.types import Record
@@ -97,24 +96,18 @@ class QuestionWriter:
     @property
     def key(self) -> str:
         """A digest of all that the questions depend on."""
-        text, backbone = self.text, self.text.backbone
-        whose = [text.digest, text.slot, text.spec.model_dump(mode="json")]
-        model = [asdict(backbone.fingerprint), str(backbone.dtype)]
-        return key_of([*whose, *model, self.count, self.seed])
+        return key_of([*self.text.parts, self.count, self.seed])
+
+    @property
+    def _kept(self) -> KeptLines:
+        return KeptLines(self.folder, FILE, self.key)
 
     def fits(self, folder: Path) -> None:
         """
         Raises:
             TrainingError: the folder holds the questions of another run.
         """
-        key, draws = _load(folder / FILE)
-        if draws and key != self.key:
-            raise TrainingError(
-                "the folder holds the questions of another run",
-                where=str(folder / FILE),
-                got="another text, another seed or another backbone",
-                expected="a folder of its own, or --overwrite",
-            )
+        self._kept.fits(folder, "questions", "another text, another seed or another backbone")
 
     def write(self, log: RunLog) -> list[Record]:
         """The questions as inputs; draws that a folder has are not made again.
@@ -124,9 +117,8 @@ class QuestionWriter:
             Stop: Ctrl-C; the draws so far are kept.
         """
         (field,) = self.text.spec.field_names
-        key, draws = ("", []) if self.folder is None else _load(self.folder / FILE)
-        if key != self.key:
-            draws = []
+        kept = self._kept
+        draws: list[list[str]] = kept.load()
         found = usable(draws)
         told = log.count("writing questions", self.count)
         if told is not None and found:
@@ -135,7 +127,7 @@ class QuestionWriter:
         while len(found) < self.count and len(draws) < most:
             with may_cut():
                 draws.append(self._draw(len(draws)))
-            self._save(draws)
+            kept.save(draws)
             before, found = min(len(found), self.count), usable(draws)
             if told is not None:
                 told(min(len(found), self.count) - before)
@@ -185,12 +177,6 @@ class QuestionWriter:
         decode = backbone.tokenizer.decode
         return [begun + str(decode(ids, skip_special_tokens=True)) for ids in answers]
 
-    def _save(self, draws: Sequence[Sequence[str]]) -> None:
-        if self.folder is not None:
-            lines = [self.key, *draws]
-            told = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            write_text(told, self.folder / FILE)
-
 
 def usable(draws: Sequence[Sequence[str]]) -> list[str]:
     """The different questions among what was drawn, each its first sentence alone."""
@@ -202,12 +188,3 @@ def _first_sentence(text: str) -> str:
     """Up to the first line's first full stop or question mark, or all of the line."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return re.split(r"(?<=[.?!])\s", line, maxsplit=1)[0].strip(" \"'“”*")
-
-
-def _load(path: Path) -> tuple[str, list[list[str]]]:
-    """Whose questions a file holds, and what was drawn; nothing where it is missing or damaged."""
-    try:
-        first, *more = path.read_text(encoding="utf-8").split("\n")
-        return str(json.loads(first)), [json.loads(line) for line in more if line]
-    except (OSError, ValueError):
-        return "", []

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cuecard.errors import DataError, TrainingError
+from cuecard.errors import DataError
 from cuecard.evaluation.predict import predict
 from cuecard.interrupts import may_cut
-from cuecard.plain_files import write_text
 from cuecard.tasks import Task, ordered_batches
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.compiling.kept_lines import KeptLines
 from cuecard.training.objective.top_tokens import Taught, TopTokens, top_tokens
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
@@ -44,31 +43,18 @@ class TextTeacher:
     @property
     def key(self) -> str:
         """A digest of all that the answers depend on."""
-        text, backbone = self.text, self.text.backbone
-        return key_of(
-            [
-                text.digest,
-                text.slot,
-                text.spec.model_dump(mode="json"),
-                asdict(backbone.fingerprint),
-                str(backbone.dtype),
-                [dict(record.texts) for record in self.inputs],
-            ]
-        )
+        return key_of([*self.text.parts, [dict(record.texts) for record in self.inputs]])
+
+    @property
+    def _kept(self) -> KeptLines:
+        return KeptLines(self.folder, FILE, {"key": self.key})
 
     def fits(self, folder: Path) -> None:
         """
         Raises:
             TrainingError: the folder holds the answers of another text, or to other inputs.
         """
-        found = _lines(folder / FILE)
-        if found and found[0].get("key") != self.key:
-            raise TrainingError(
-                "the folder holds the answers of another run",
-                where=str(folder / FILE),
-                got="another text, other inputs or another backbone",
-                expected="a folder of its own, or --overwrite",
-            )
+        self._kept.fits(folder, "answers", "another text, other inputs or another backbone")
 
     def answers(self, log: RunLog) -> list[Prediction]:
         """The answer to each input; what a folder has of them is not asked again.
@@ -76,7 +62,11 @@ class TextTeacher:
         Raises:
             Stop: Ctrl-C; the answers so far are kept.
         """
-        known = self._load()
+        kept = self._kept
+        known = [
+            Prediction(index, line["answer"], line["scores"], line["probabilities"])
+            for index, line in enumerate(kept.load())
+        ]
         count = log.count("answering with the full text", len(self.inputs))
         if count is not None and known:
             count(len(known))
@@ -91,7 +81,8 @@ class TextTeacher:
                     slot=self.text.slot,
                     on_rows=count,
                 )
-            self._save(known)
+            pairs = zip(self.inputs, known, strict=False)
+            kept.save(_line(record, found) for record, found in pairs)
         return [replace(found, index=index) for index, found in enumerate(known)]
 
     def taught(self, task: Task, top: int) -> Taught:
@@ -114,28 +105,15 @@ class TextTeacher:
             found.update(zip(some, tokens, strict=True))
         return found
 
-    def _load(self) -> list[Prediction]:
-        if self.folder is None:
-            return []
-        lines = _lines(self.folder / FILE)
-        if not lines or lines[0].get("key") != self.key:
-            return []
-        return [
-            Prediction(index, line["answer"], line["scores"], line["probabilities"])
-            for index, line in enumerate(lines[1:])
-        ]
 
-    def _save(self, answers: Sequence[Prediction]) -> None:
-        if self.folder is None:
-            return
-        lines: list[dict[str, Any]] = [{"key": self.key}]
-        for record, found in zip(self.inputs, answers, strict=False):
-            said = {"answer": found.answer, "scores": found.scores}
-            lines.append(
-                {"fields": record.texts, **said, "probabilities": dict(found.probabilities)}
-            )
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        write_text(text, self.folder / FILE)
+def _line(record: Record, found: Prediction) -> dict[str, Any]:
+    """An input and its answer, as they are kept."""
+    return {
+        "fields": record.texts,
+        "answer": found.answer,
+        "scores": found.scores,
+        "probabilities": dict(found.probabilities),
+    }
 
 
 def task_of(text: FullText, inputs: Sequence[Record], answers: Sequence[Prediction]) -> Task:
@@ -159,11 +137,3 @@ def task_of(text: FullText, inputs: Sequence[Record], answers: Sequence[Predicti
             expected="some ten or more; hundreds are better",
         )
     return Task.from_records(text.spec, rows)
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """A file of JSON lines; nothing where it is missing or damaged."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError):
-        return []
