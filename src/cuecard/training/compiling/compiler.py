@@ -144,14 +144,16 @@ class TextCompiler:
         answers = teacher.answers(log)
         task = task_of(text, self._inputs, answers)
         taught = teacher.taught(task, self._settings.top)
-        setups = self._setups(task, taught, self._soft_labels(task, answers))
+        known = {_key(record): found for record, found in zip(self._inputs, answers, strict=True)}
+        wanted = [known[_key(record)] for record in task.test]
+        setups = self._setups(task, taught, _soft_labels(task, known))
         runs = [self._train(length, *given) for length, given in setups.items()]
         with may_cut():
             lengths = tuple(
-                self._compared(setups[length][0], run, task, taught)
+                self._compared(setups[length][0], run, task, taught, wanted)
                 for length, run in zip(setups, runs, strict=True)
             )
-            full = self._ends(task, taught)
+            full = self._ends(task, taught, wanted)
         kept, passed = self._choose(lengths)
         seen = sum(len(part) for part in (task.train, task.validation, task.test))
         prompt = _told(kept, text)
@@ -186,20 +188,6 @@ class TextCompiler:
             found[length] = start, setup
         return found
 
-    def _soft_labels(
-        self, task: Task, answers: Sequence[Prediction]
-    ) -> dict[str, list[list[float]]] | None:
-        """The full text's probabilities of the labels for each row; None for texts."""
-        if task.spec.mode != "labels":
-            return None
-        pairs = zip(self._inputs, answers, strict=True)
-        known = {_key(record): found.probabilities for record, found in pairs}
-        labels = task.spec.labels
-        return {
-            name: [[known[_key(row)][label] for label in labels] for row in rows]
-            for name, rows in (("train", task.train), ("validation", task.validation))
-        }
-
     def _train(self, length: int, start: CompiledSettings, setup: TrainSetup) -> Run:
         """Train one length, from its checkpoint if there is one."""
         if self._observer is not None:
@@ -213,7 +201,12 @@ class TextCompiler:
             raise stopped_in(f"{length} positions: {stop.what}", self._folder, COMMAND) from stop
 
     def _compared(
-        self, start: CompiledSettings, run: Run, task: Task, taught: Taught
+        self,
+        start: CompiledSettings,
+        run: Run,
+        task: Task,
+        taught: Taught,
+        wanted: Sequence[Prediction],
     ) -> CompiledLength:
         """The prompt beside what it started from and beside the text cut to as many tokens."""
         text, injection = self._text, run.prompt.injection()
@@ -225,20 +218,20 @@ class TextCompiler:
             ways["its start, untrained"] = injection_of_start(start, text)
         ways["first tokens"] = text.first(length)
         ways["last tokens"] = text.last(length)
-        own = fidelity_of(text, task.test, injection, taught, answers)
+        own = fidelity_of(text, task.test, injection, taught, wanted, answers)
         rows = [Compared("compiled", length, own, self._scored(injection))]
         for name, way in ways.items():
-            found = fidelity_of(text, task.test, way, taught)
+            found = fidelity_of(text, task.test, way, taught, wanted)
             rows.append(Compared(name, length, found, self._scored(way)))
         return CompiledLength(run, agreement, tuple(rows))
 
-    def _ends(self, task: Task, taught: Taught) -> tuple[Compared, ...]:
+    def _ends(
+        self, task: Task, taught: Taught, wanted: Sequence[Prediction]
+    ) -> tuple[Compared, ...]:
         """The whole text, and none of it."""
-        text, known = self._text, None
-        if text.spec.mode == "text":  # what it answers is what the others are compared with
-            known = [Prediction(i, str(r.target), {}, {}) for i, r in enumerate(task.test)]
-        full = fidelity_of(text, task.test, text.injection, taught, known)
-        none = fidelity_of(text, task.test, None, taught)
+        text = self._text
+        full = fidelity_of(text, task.test, text.injection, taught, wanted, wanted)
+        none = fidelity_of(text, task.test, None, taught, wanted)
         return (
             Compared("full text", text.length, full, self._scored(text.injection)),
             Compared("no text", 0, none, self._scored(None)),
@@ -286,6 +279,19 @@ def check_lengths(text: FullText, into: Sequence[int]) -> None:
 def _key(record: Record) -> str:
     """What two copies of an input have in common, whatever their targets."""
     return content_hash(Record(record.fields, ""))
+
+
+def _soft_labels(
+    task: Task, known: Mapping[str, Prediction]
+) -> dict[str, list[list[float]]] | None:
+    """The full text's probabilities of the labels for each row; None for texts."""
+    if task.spec.mode != "labels":
+        return None
+    labels = task.spec.labels
+    return {
+        name: [[known[_key(row)].probabilities[label] for label in labels] for row in rows]
+        for name, rows in (("train", task.train), ("validation", task.validation))
+    }
 
 
 def _told(kept: CompiledLength, text: FullText) -> Prompt:

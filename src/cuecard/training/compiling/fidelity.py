@@ -45,12 +45,14 @@ def fidelity_of(
     records: Sequence[Record],
     injection: Injection | None,
     taught: Taught,
+    wanted: Sequence[Prediction],
     answers: Sequence[Prediction] | None = None,
 ) -> Fidelity:
     """Compare an injection with the whole text on inputs whose targets are the text's answers.
 
     Args:
         taught: the text's likeliest tokens for each row; not used for labels.
+        wanted: the text's answers.
         answers: the injection's own answers, where they are known.
     """
     if answers is None:
@@ -59,7 +61,7 @@ def fidelity_of(
     same = np.array([float(found.answer == record.target) for found, record in pairs])
     share, interval = float(same.mean()), mean_interval(same)
     if text.spec.mode == "labels":
-        return Fidelity(len(pairs), share, share, interval, _label_kl(text, records, answers))
+        return Fidelity(len(pairs), share, share, interval, _label_kl(wanted, answers))
     agreement, kl = _by_token(text, records, injection, taught)
     return Fidelity(len(pairs), agreement, share, interval, kl)
 
@@ -94,7 +96,6 @@ def _by_token(
     return same / total, apart / total
 
 
-def _label_kl(text: FullText, records: Sequence[Record], answers: Sequence[Prediction]) -> float:
-    wanted = predict(text.backbone, text.spec, records, text.injection, slot=text.slot)
+def _label_kl(wanted: Sequence[Prediction], answers: Sequence[Prediction]) -> float:
     teacher, student = (log_softmax(label_scores(each)[1]) for each in (wanted, answers))
     return float((np.exp(teacher) * (teacher - student)).sum(-1).mean())
