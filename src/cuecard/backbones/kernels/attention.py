@@ -24,6 +24,9 @@ AttentionInterface = import_transformers().AttentionInterface
 
 NAME = "cuecard_packed"
 
+STRANGE = ("s_aux", "position_bias", "alibi")
+"""Arguments of a model's own attention that change scores in a way not known here."""
+
 # Probabilities larger than this are computed again in the backward pass instead of kept.
 _KEEP_BYTES = 4 * 2**20
 
@@ -90,7 +93,7 @@ def attend(
         UnpackableError: anything that changes scores in a way not known here.
     """
     running = _PASS.get()
-    strange = [name for name in ("s_aux", "position_bias", "alibi") if kwargs.get(name) is not None]
+    strange = [name for name in STRANGE if kwargs.get(name) is not None]
     if running is None or strange or attention_mask is not None or dropout or len(query) != 1:
         raise UnpackableError(", ".join(strange) or "no packed sequence")
     number = running.count

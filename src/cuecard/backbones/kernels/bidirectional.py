@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.masking_utils import sdpa_mask
 
+from cuecard.backbones.kernels.attention import STRANGE
 from cuecard.backbones.quantization._torchao import import_transformers
 
 AttentionInterface = import_transformers().AttentionInterface
@@ -25,8 +26,7 @@ AttentionMaskInterface = import_transformers().AttentionMaskInterface
 
 NAME = "cuecard_prefixed"
 
-# What changes scores in a way not known here.
-_STRANGE = ("s_aux", "position_bias", "alibi", "softcap")
+_STRANGE = (*STRANGE, "softcap")
 
 
 class NotPrefixableError(Exception):

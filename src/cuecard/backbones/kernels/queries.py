@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers.masking_utils import eager_mask
 
+from cuecard.backbones.kernels.attention import STRANGE
 from cuecard.backbones.quantization._torchao import import_transformers
 from cuecard.types import LayerAttention
 
@@ -20,7 +21,6 @@ AttentionMaskInterface = import_transformers().AttentionMaskInterface
 NAME = "cuecard_queries"
 
 _AT_ONCE = 512  # queries whose scores are held
-_STRANGE = ("s_aux", "position_bias", "alibi")
 
 
 class UnwatchableError(Exception):
@@ -58,7 +58,7 @@ def attend(
         UnwatchableError: anything that changes scores in a way not known here.
     """
     seen = _SEEN.get()
-    strange = [name for name in _STRANGE if kwargs.get(name) is not None]
+    strange = [name for name in STRANGE if kwargs.get(name) is not None]
     if seen is None or strange or dropout or attention_mask is None or len(query) != 1:
         raise UnwatchableError(", ".join(strange) or "no plain causal attention")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
