@@ -134,7 +134,7 @@ def _print_plan(plan: dict[str, Any], out: Console) -> None:
     facts += [
         (
             f"into {each['length']:,}",
-            f"{each['kv_bytes']:,} bytes of KV, {each['steps']:,} steps of {each['rows']:,} rows",
+            f"{each['kv_bytes']:,} bytes of KV, {each['steps']:,} steps, {each['rows']:,} rows",
         )
         for each in plan["lengths"]
     ]
