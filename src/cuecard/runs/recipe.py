@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning
@@ -26,7 +25,15 @@ from cuecard.runs.recipe_method import (
     with_method,
     without_race,
 )
-from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
+from cuecard.runs.recipe_sections import (
+    AdapterFolder,
+    BackboneName,
+    ComputeType,
+    DataRecipe,
+    DeviceName,
+    TaskRecipe,
+    WeightForm,
+)
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import kind_named
 from cuecard.tasks.shots import check_shots, few_shot_task
@@ -61,19 +68,11 @@ class Recipe(RunRecipe):
 
     data: DataRecipe
     task: TaskRecipe = TaskRecipe()
-    backbone: str = Field(
-        default="smollm2-135m-instruct",
-        description="The frozen model: a catalogue name, a local folder or a hub id.",
-    )
-    dtype: Precision = Field(default="auto", description="Floating-point type to compute in.")
-    quantize: Quantize = Field(
-        default="none", description="How the weights of the backbone's linear layers are stored."
-    )
-    adapter: str | None = Field(
-        default=None,
-        description="A LoRA adapter's folder in PEFT's format, merged into the backbone.",
-    )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    backbone: BackboneName = "smollm2-135m-instruct"
+    dtype: ComputeType = "auto"
+    quantize: WeightForm = "none"
+    adapter: AdapterFolder = None
+    device: DeviceName = "auto"
     method: dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,

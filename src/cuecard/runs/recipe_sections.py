@@ -1,16 +1,32 @@
-"""The sections of a recipe that say what is learnt from and what is asked."""
+"""The parts of a recipe that say what is learnt from, what is asked, and of which backbone."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.errors import ConfigError
 from cuecard.runs.recipe_file import Section
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
+
+BackboneName: TypeAlias = Annotated[
+    str, Field(description="The frozen model: a catalogue name, a local folder or a hub id.")
+]
+ComputeType: TypeAlias = Annotated[
+    Precision, Field(description="Floating-point type to compute in.")
+]
+WeightForm: TypeAlias = Annotated[
+    Quantize, Field(description="How the weights of the backbone's linear layers are stored.")
+]
+AdapterFolder: TypeAlias = Annotated[
+    str | None,
+    Field(description="A LoRA adapter's folder in PEFT's format, merged into the backbone."),
+]
+DeviceName: TypeAlias = Annotated[str, Field(description="auto, cpu, cuda or cuda:N.")]
 
 
 class DataRecipe(Section):

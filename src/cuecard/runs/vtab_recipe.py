@@ -20,6 +20,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.recipe_method import complete_method
+from cuecard.runs.recipe_sections import DeviceName
 from cuecard.runs.run_kinds import VTAB
 from cuecard.training.storage.log import Observer
 
@@ -57,7 +58,7 @@ class VtabRecipe(RunRecipe):
         description="A vision encoder: a catalogue name, a local folder or a hub id.",
     )
     dtype: Precision = Field(default="auto", description="What the backbone computes in.")
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    device: DeviceName = "auto"
     method: dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,

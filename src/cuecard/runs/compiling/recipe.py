@@ -7,8 +7,14 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator
 
-from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe_sections import (
+    AdapterFolder,
+    BackboneName,
+    ComputeType,
+    DeviceName,
+    WeightForm,
+)
 from cuecard.runs.run_kinds import COMPILE
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.training.config import TrainConfig, check_no_budget
@@ -65,19 +71,11 @@ class CompileRecipe(RunRecipe):
         default=512, gt=0, description="The most input tokens, the text not counted in."
     )
     max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
-    backbone: str = Field(
-        default="smollm2-135m-instruct",
-        description="The frozen model: a catalogue name, a local folder or a hub id.",
-    )
-    dtype: Precision = Field(default="auto", description="Floating-point type to compute in.")
-    quantize: Quantize = Field(
-        default="none", description="How the weights of the backbone's linear layers are stored."
-    )
-    adapter: str | None = Field(
-        default=None,
-        description="A LoRA adapter's folder in PEFT's format, merged into the backbone.",
-    )
-    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    backbone: BackboneName = "smollm2-135m-instruct"
+    dtype: ComputeType = "auto"
+    quantize: WeightForm = "none"
+    adapter: AdapterFolder = None
+    device: DeviceName = "auto"
     compiling: CompileConfig = CompileConfig()
     training: TrainConfig = TrainConfig()
     out: str | None = Field(
