@@ -48,17 +48,26 @@ def test_a_table_is_read_by_its_column(tmp_path: Path) -> None:
     assert len(found.ids) == 1  # the short one says nothing
 
 
-@pytest.mark.parametrize("content", ["", "a\nb\n"])
-def test_texts_that_say_nothing_are_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "the file is empty"), ("a\nb\n", "no general texts")]
+)
+def test_texts_that_say_nothing_are_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "texts.txt"
     path.write_text(content)
-    with pytest.raises(DataError, match="no general texts"):
+    with pytest.raises(DataError, match=said):
         general_texts(tiny_backbone(), str(path), 0)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         general_texts(tiny_backbone(), str(tmp_path / "none.txt"), 0)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good bad \xff\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        general_texts(tiny_backbone(), str(path), 0)
 
 
 def test_the_models_own_texts_come_from_the_seed() -> None:

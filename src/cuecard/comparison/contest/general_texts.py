@@ -19,6 +19,7 @@ from cuecard.lazy import no_grad, torch
 from cuecard.metrics.intervals import student
 from cuecard.tasks.readers.plain_lines import is_plain
 from cuecard.tasks.readers.records import read_records
+from cuecard.tasks.readers.text_files import read_text
 from cuecard.tasks.spec import TaskSpec
 from cuecard.training.objective.loss import batch_loss
 from cuecard.types import Backbone, Encoded, InputTokens, Interval, Placement
@@ -118,8 +119,7 @@ def general_texts(backbone: Backbone, path: str | None, seed: int) -> GeneralTex
 def _read(backbone: Backbone, path: str) -> GeneralTexts:
     place = Path(path)
     if is_plain(place):
-        lines = [line for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
-        texts = lines
+        texts = [line for line in read_text(place).splitlines() if line.strip()]
     else:
         texts = [r.text("text") for r in read_records(place, fields=("text",), target_field=None)]
     most = min(_MOST_TOKENS, backbone.max_positions // 2)
