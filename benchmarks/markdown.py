@@ -44,6 +44,12 @@ def difference(row: Row, other: str) -> str:
     return signed(row[key], row[f"{key}_ci95"]) if key in row else "-"
 
 
+def beside(row: Row, other: str) -> str:
+    """The same of a row that is compared with every other contestant."""
+    found = row["minus"].get(other)
+    return "-" if found is None else signed(found["value"], found["ci95"])
+
+
 def signed(value: float, ci95: Sequence[float]) -> str:
     """A difference and its interval."""
     low, high = ci95

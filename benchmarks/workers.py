@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from benchmarks.machine import cpu_seconds
 from cuecard.errors import Interrupted
 from cuecard.evaluation.report import write_json
+from cuecard.training.setup import key_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,6 +48,11 @@ def add_run_options(
     parser.add_argument("--cells", default=cells, help="where cells are kept")
     parser.add_argument("--out", type=Path, default=out)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+
+
+def short_key(values: object) -> str:
+    """Ten digits of a key, for names of folders and files: the same for the same values."""
+    return key_of(values)[:10]
 
 
 def missing(cells: Sequence[C], folder: Path) -> list[C]:

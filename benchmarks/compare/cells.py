@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods.sets import SETS, LabelledSet, Rows, draw_task, read_task
+from benchmarks.workers import short_key
 from cuecard import LoraSettings, PromptTuning, TrainConfig
 from cuecard.comparison.contest.contender import Contest
 from cuecard.comparison.contest.contenders import chosen_contenders
@@ -61,7 +60,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Names the folder: cells of another plan are not taken for this one's."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        return short_key(asdict(self))
 
     @property
     def config(self) -> TrainConfig:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.compare.benchmark import WORDS
-from benchmarks.markdown import NOT_YET, Row, contestants_table, machine_line, ran, signed
+from benchmarks.markdown import NOT_YET, Row, beside, contestants_table, machine_line, ran
 
 _PROMPTS = ("prompt-tuning", "p-tuning-v2")
 _TUNED = ("lora", "full")
@@ -24,8 +24,8 @@ def compare_table(results: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Row]) -> list[str]:
     columns: dict[str, Callable[[Row], str]] = {
-        "over the best in words": lambda row: _minus(row, WORDS),
-        "to lora": lambda row: _minus(row, "lora"),
+        "over the best in words": lambda row: beside(row, WORDS),
+        "to lora": lambda row: beside(row, "lora"),
         "parameters": lambda row: f"{row['parameters']:,.0f}",
         "bytes/task": lambda row: f"{row['bytes']:,.0f}",
         "CPU-s": lambda row: f"{row['cpu_s']:,.0f}",
@@ -43,7 +43,7 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
         for other in (*_TUNED, WORDS, "tfidf", "embedding-lr"):
             found = by_name[prompt]["minus"].get(other)
             if found is not None:
-                told = signed(found["value"], found["ci95"])
+                told = beside(by_name[prompt], other)
                 lines.append(f"- {prompt} {_said(found['ci95'])} {other}: {told}.")
     return lines
 
@@ -53,11 +53,6 @@ def _said(ci95: Sequence[float]) -> str:
     if low > 0:
         return "is better than"
     return "loses to" if high < 0 else "is not told apart from"
-
-
-def _minus(row: Row, other: str) -> str:
-    found = row["minus"].get(other)
-    return "-" if found is None else signed(found["value"], found["ci95"])
 
 
 def _about(results: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 from benchmarks.fewshot.contestants import CONTESTANTS, Entry, Outcome, Starts
 from benchmarks.search.sets import ShotRows, Sizes, catalogue_rows, shot_rows
+from benchmarks.workers import short_key
 from cuecard import TrainConfig
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import plain, write_json
@@ -51,7 +51,7 @@ class Plan:
 
         What prompts start from is named in the files of those alone that start from it.
         """
-        return _digest({name: value for name, value in asdict(self).items() if name != "starts"})
+        return short_key({name: value for name, value in asdict(self).items() if name != "starts"})
 
     def rows(self, name: str, seed: int) -> ShotRows:
         """A set with a seed's rows."""
@@ -85,7 +85,7 @@ class Cell:
         """Where its result goes."""
         name = self.contestant.replace(", ", "-").replace(" + ", "-")
         start = self.plan.starts.of(self.contestant)
-        name += f"-{_digest(start)}" if start else ""
+        name += f"-{short_key(start)}" if start else ""
         return folder / self.plan.key / self.set / f"{name.replace(' ', '-')}-{self.seed}.json"
 
     @property
@@ -101,10 +101,6 @@ class Cell:
     def ready(self, folder: Path) -> bool:
         """Whether the one before has its result."""
         return self.before is None or self.before.file(folder).exists()
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def run_cell(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.fewshot.contestants import BASELINES, IN_CONTEXT, LORA, META, SHARED, TEXT
-from benchmarks.markdown import NOT_YET, Row, contestants_table, machine_line, ran, signed
+from benchmarks.markdown import NOT_YET, Row, beside, contestants_table, machine_line, ran
 
 _WIDTH = 56
 
@@ -42,8 +42,8 @@ def fewshot_figure(results: Mapping[str, Any]) -> str:
 def _table(rows: Sequence[Row]) -> list[str]:
     columns: dict[str, Callable[[Row], str]] = {
         "deviation": lambda row: f"{row['deviation']:.3f}",
-        f"to {LORA}": lambda row: _minus(row, LORA),
-        f"to {TEXT}": lambda row: _minus(row, TEXT),
+        f"to {LORA}": lambda row: beside(row, LORA),
+        f"to {TEXT}": lambda row: beside(row, TEXT),
         "trained": lambda row: f"{row['trained']:,}",
         "CPU-s": lambda row: f"{row['cpu_s']:,.0f}",
     }
@@ -58,20 +58,15 @@ def _findings(rows: Sequence[Row]) -> list[str]:
     best = max(ours, key=lambda row: row["test"])
     lines = [f"- Best of the prompts: {best['contestant']}, {best['test']:.3f}."]
     lines += [
-        f"- It is {_minus(best, other)} beside {other}."
+        f"- It is {beside(best, other)} beside {other}."
         for other in BASELINES
         if other in best["minus"]
     ]
     for name in (META, SHARED):
         row = next((row for row in ran(rows) if row["contestant"] == name), None)
         if row is not None and TEXT in row["minus"]:
-            lines.append(f"- {name} is {_minus(row, TEXT)} beside {TEXT}.")
+            lines.append(f"- {name} is {beside(row, TEXT)} beside {TEXT}.")
     return lines
-
-
-def _minus(row: Row, other: str) -> str:
-    found = row["minus"].get(other)
-    return "-" if found is None else signed(found["value"], found["ci95"])
 
 
 def _about(results: Mapping[str, Any]) -> str:

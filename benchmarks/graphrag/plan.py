@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.graphrag.sets import ExtractionSizes
+from benchmarks.workers import short_key
 
 GENERIC, TUNED, OPTIMISED, SOFT = "generic", "tuned", "optimised", "soft"
 DEFAULT, PROMPT_TUNE = "GraphRAG's default", "GraphRAG's tuning"
@@ -41,8 +40,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Names the folder: cells of another plan are not taken for this one's."""
-        told = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:10]
+        return short_key(asdict(self))
 
 
 @dataclass(frozen=True)

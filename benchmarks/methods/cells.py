@@ -7,7 +7,6 @@ text in front of every row. So nothing starts below it, as far as its text is wh
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -18,6 +17,7 @@ from typing import Any, Literal
 
 from benchmarks.methods.sets import LabelledSet, Rows, by_hand, draw_task, read_task
 from benchmarks.methods.weights import full, lora, trainer_of
+from benchmarks.workers import short_key
 from cuecard import Prompt, TrainConfig
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt
@@ -67,7 +67,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Names the folder: cells of another plan are not taken for this one's."""
-        return _digest(asdict(self))
+        return short_key(asdict(self))
 
     @property
     def config(self) -> TrainConfig:
@@ -93,7 +93,7 @@ class Cell:
         """Where its result goes: with other settings, somewhere else."""
         name = self.contestant.replace(" ", "-")
         if self.settings:
-            name += f"-{_digest(self.settings)}"
+            name += f"-{short_key(self.settings)}"
         return folder / Path(self.model).name / self.set / f"{name}.json"
 
     @property
@@ -274,10 +274,6 @@ class Contest:
 
     def _room(self, cell: Cell) -> Path:
         return cell.file(self._folder).with_suffix("")
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def contestants(methods: Sequence[str] | None = None) -> list[str]:

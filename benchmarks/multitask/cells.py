@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.multitask.sets import SOURCES, Rows, source_task, target_task
+from benchmarks.workers import short_key
 from cuecard import ATTEMPT, MPT, PromptTuning, TrainConfig, multitask, train
 from cuecard.artifacts import Prompt, SharedPrompt
 from cuecard.evaluation.report import plain, write_json
@@ -53,8 +52,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Names the folder: cells of another plan are not taken for this one's."""
-        told = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:10]
+        return short_key(asdict(self))
 
     def config(self, steps: int, seed: int) -> TrainConfig:
         """How a run of so many steps is trained, at its method's own rates."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.search.sets import Sizes, catalogue_task, folder_task, shot_task
+from benchmarks.workers import short_key
 from cuecard import PromptTuning, TrainConfig, train
 from cuecard.errors import ConfigError, LLMError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
@@ -71,8 +71,7 @@ class Plan:
         about = asdict(self)
         if self.protocol == "tasks":
             del about["places"]
-        told = json.dumps(about, sort_keys=True)
-        return f"{self.protocol}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+        return f"{self.protocol}-{short_key(about)}"
 
     def task(self, name: str, seed: int, *, chat: bool) -> Task:
         """A set with a seed's rows."""

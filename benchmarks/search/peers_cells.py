@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from typing import Any
 
 from benchmarks.search.peers_models import PEERS, CountedModel
 from benchmarks.search.sets import CATALOGUE, Sizes, catalogue_task, folder_task
+from benchmarks.workers import short_key
 from cuecard import load_backbone
 from cuecard.engine.chat_llm import EngineLLM
 from cuecard.engine.local.engine import LocalEngine
@@ -52,7 +51,7 @@ class PeersPlan:
     @property
     def key(self) -> str:
         """Names the folder: cells of another plan are not taken for this one's."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        return short_key(asdict(self))
 
     def rows(self, seed: int) -> Task:
         """The task with a seed's rows.
