@@ -14,6 +14,7 @@ from cuecard.catalogue import Progress
 from cuecard.comparison.vtab_scores import VtabScore, mean_over_groups, mean_over_tasks
 from cuecard.comparison.vtab_settings import VtabSettings
 from cuecard.errors import ConfigError
+from cuecard.evaluation.report import write_json
 from cuecard.methods import MethodSettings, method_settings
 from cuecard.plain_files import is_file_name
 from cuecard.progress_bar import with_progress_bar
@@ -185,7 +186,6 @@ def run_vtab(
     # What reads, trains and reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.sealed_task import SealedTask  # noqa: PLC0415
     from cuecard.comparison.vtab import VtabRunner  # noqa: PLC0415
-    from cuecard.evaluation.report import write_json  # noqa: PLC0415
     from cuecard.names import data_source, load_backbone  # noqa: PLC0415
     from cuecard.tasks import Task  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
+from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 
@@ -50,7 +51,6 @@ def dataset(
     """
     from cuecard.cli.views.extraction import answers_text, print_dataset, print_extraction_costs
     from cuecard.cli.views.progress import EventLines, fetch_progress
-    from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.dataset import plan_dataset, run_dataset
 
     if resume_folder is not None:

@@ -14,6 +14,7 @@ from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
+from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 
@@ -67,7 +68,6 @@ def measure(
     from cuecard.cli.views.extraction import answers_text, print_extraction_costs, print_measure
     from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.evaluation.report import plain, write_json
-    from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.measure import plan_measure, run_measure
 
     check_place(output, "--output")

@@ -12,6 +12,7 @@ from cuecard.cli.llm_flags import llm_flags
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
+from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe, WriterRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.search.searchers import SEARCHERS
@@ -69,7 +70,6 @@ def optimise(
     from cuecard.cli.views.extraction import optimise_text, print_optimise
     from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.cli.views.search import print_costs
-    from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.optimise import plan_optimise, run_optimise
 
     if resume_folder is not None:

@@ -13,8 +13,9 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import refuse, value_lists
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
+from cuecard.evaluation.report import plain
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.runs.vtab_recipe import VtabRecipe
+from cuecard.runs.vtab_recipe import VtabRecipe, resume_vtab, run_vtab
 from cuecard.training.sweeps.space import parse_values
 
 VTAB = Fields(
@@ -68,8 +69,6 @@ def bench(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.sweep import SweepView
     from cuecard.cli.views.vtab import print_vtab
-    from cuecard.evaluation.report import plain
-    from cuecard.runs.vtab_recipe import resume_vtab, run_vtab
 
     if resume_folder is None and "data" not in given.values:
         raise ConfigError(

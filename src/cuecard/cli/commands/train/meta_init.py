@@ -15,12 +15,11 @@ from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import ConfigError
-from cuecard.runs.few_shot.meta_recipe import MetaRecipe
+from cuecard.runs.few_shot.meta_recipe import MetaOutcome, MetaRecipe, resume_meta, run_meta
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cuecard.runs.few_shot.meta_recipe import MetaOutcome
 
 _LINES = 20  # of a whole run, at most about so many
 
@@ -54,7 +53,6 @@ def meta_init(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import fetch_progress
-    from cuecard.runs.few_shot.meta_recipe import resume_meta, run_meta
 
     if recipe is None and resume_folder is None:
         raise ConfigError(

@@ -15,7 +15,8 @@ from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say_line
 from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import ConfigError
-from cuecard.runs.multitask_recipe import MultitaskRecipe
+from cuecard.evaluation.report import plain
+from cuecard.runs.multitask_recipe import MultitaskRecipe, resume_multitask, run_multitask
 
 if TYPE_CHECKING:
     from cuecard.training.multitask_trainer import Multitask
@@ -47,7 +48,6 @@ def multitask(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.multitask_recipe import resume_multitask, run_multitask
 
     if recipe is None and resume_folder is None:
         raise ConfigError(
@@ -89,8 +89,6 @@ def _print(found: Multitask, out: Console) -> None:
 
 
 def _summary(found: Multitask) -> dict[str, Any]:
-    from cuecard.evaluation.report import plain
-
     return dict(
         plain(
             {

@@ -11,6 +11,7 @@ from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
+from cuecard.runs.folder import RunFolder
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.searchers import SEARCHERS
@@ -78,7 +79,6 @@ def search(
     """
     from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.cli.views.search import print_costs, print_search, search_text
-    from cuecard.runs.folder import RunFolder
     from cuecard.runs.search.run import plan_search, run_search
 
     _check_unused(given)

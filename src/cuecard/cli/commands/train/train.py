@@ -10,6 +10,8 @@ import typer
 from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import TRAIN, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import Recipe, run_recipe
 
 
 def train(
@@ -32,8 +34,6 @@ def train(
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.cli.views.sweep import SweepView
-    from cuecard.runs.folder import RunFolder
-    from cuecard.runs.recipe import Recipe, run_recipe
 
     if resume_folder is not None:
         own = {"--dry-run": dry, "--overwrite": overwrite}

@@ -14,7 +14,7 @@ from cuecard.cli.sources import BackboneSource, LabelledRows
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.errors import DataWarning
-from cuecard.evaluation.ensemble import Rule
+from cuecard.evaluation.ensemble import Ensemble, Rule
 
 
 def ensemble(
@@ -59,7 +59,6 @@ def ensemble(
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.evaluation import only
-    from cuecard.evaluation.ensemble import Ensemble
     from cuecard.saved_prompts import find_prompt
     from cuecard.tasks import Task
     from cuecard.training import TrainConfig
