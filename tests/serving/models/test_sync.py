@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -404,7 +405,7 @@ async def test_only_what_aliases_point_at(
     async with running(model, registry, tmp_path / "cache", versions="aliases") as server:
         read = [key for key in calls if key.startswith("prompts/") and "/versions/0" in key]
         assert {key[-13:] for key in read} == {"00000001.json", "00000003.json"}
-        assert not any(key.startswith(("prompts/titles/versions/0",)) for key in calls)
+        assert not any(key.startswith("prompts/titles/versions/0") for key in calls)
         fetched = [key for key in calls if key.startswith("blobs/")]
         assert sorted(fetched) == sorted(  # the files of two versions, each once
             blob_key(file.sha256)
@@ -442,22 +443,39 @@ async def test_a_cache_of_all_versions_serves_those_of_aliases(
         assert len(server.engine.held) == 1
 
 
-async def test_aliases_are_loaded_first_and_several_versions_at_once(
+async def test_several_versions_are_loaded_at_once(
     model: Any, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start would not end if versions were loaded one after the other."""
-    read, begun = registry.read, []
     together = threading.Barrier(4)
+    begun = note_reads(registry, monkeypatch, lambda: together.wait(timeout=60))
+    async with running(model, registry, tmp_path / "cache"):
+        assert sorted(begun) == ["pairs@1", "reviews@1", "reviews@2", "titles@1"]
+
+
+async def test_aliases_are_loaded_first(
+    model: Any, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cuecard.serving.models.loader._AT_ONCE", 1)
+    registry.promote("titles@1", "production")
+    begun = note_reads(registry, monkeypatch)
+    async with running(model, registry, tmp_path / "cache"):
+        assert sorted(begun[:2]) == ["reviews@1", "titles@1"] and len(begun) == 4
+
+
+def note_reads(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, first: Callable[[], Any] = lambda: None
+) -> list[str]:
+    """The versions that are read from now on, in order; each after something else is done."""
+    read, begun = registry.read, []
 
     def reading(version: Any) -> Any:
         begun.append(str(version))
-        together.wait(timeout=60)
+        first()
         return read(version)
 
     monkeypatch.setattr(registry, "read", reading)
-    async with running(model, registry, tmp_path / "cache"):
-        assert begun[0] == "reviews@1"  # production
-        assert sorted(begun) == ["pairs@1", "reviews@1", "reviews@2", "titles@1"]
+    return begun
 
 
 async def test_a_failing_engine_keeps_nothing_that_is_not_served(
