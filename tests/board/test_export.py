@@ -58,7 +58,7 @@ def test_nothing_asks_a_board(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()
         assert "htmx" not in text and 'class="exported"' in text
-        assert "<script>" not in text.replace('<script src="', "")
+        assert "<script>" not in text
     assert {path.name for path in (site / "static").iterdir()} >= {"board.css", "uPlot.LICENSE"}
 
 

@@ -253,7 +253,7 @@ FAINT = """
     const style = getComputedStyle(one), under = behind(one);
     const pair = [light(over(parts(style.color), under)), light(under)].sort((a, b) => b - a);
     const large = parseFloat(style.fontSize) >= 24;
-    if ((pair[0] + 0.05) / (pair[1] + 0.05) < (large ? 3 : 4.5) && !one.disabled)
+    if ((pair[0] + 0.05) / (pair[1] + 0.05) < (large ? 3 : 4.5))
       found.push(one.tagName + " " + one.className + ": " + one.textContent.trim().slice(0, 40));
   }
   return found;

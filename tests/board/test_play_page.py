@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, PlainTextResponse
 
 import cuecard
 from board.conftest import MakeClient
-from cuecard.artifacts import Prompt
 from cuecard.board.upstream import Upstream
 from cuecard.errors import ConfigError, EngineError
 from cuecard.registry import Registry
@@ -21,6 +19,7 @@ from cuecard.serving.http.auth import add_key
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from support.data.reviews import SPEC, TEXT_SPEC
+from support.random_prompts import random_prompt
 from support.serving.app import running
 from support.serving.in_thread import listening, listening_to
 from support.tiny import tiny_backbone
@@ -43,18 +42,8 @@ def registry(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     for seed, (name, spec) in enumerate(
         (("reviews", SPEC), ("reviews", SPEC), ("titles", TEXT_SPEC), ("pairs", PAIR))
     ):
-        vectors = torch.randn(4, model.hidden_size, generator=torch.Generator().manual_seed(seed))
-        prompt = Prompt.create(
-            vectors,
-            backbone=model,
-            spec=spec,
-            slot="prefix",
-            method="prompt-tuning",
-            method_config={"length": 4},
-            seed=seed,
-        )
         folder = tmp_path_factory.mktemp("prompt") / name
-        made.push(prompt.save(folder), name)
+        made.push(random_prompt(model, seed, spec).save(folder), name)
     made.promote("reviews@1", "production")  # others are loaded later
     return made
 

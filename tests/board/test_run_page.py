@@ -27,7 +27,6 @@ def test_what_a_run_shows(client: MakeClient, runs: Path) -> None:
 
 
 def test_a_run_at_work_is_asked_for_again(client: MakeClient, runs: Path) -> None:
-
     board = client(runs)
     assert "every 2s" not in board.get("/runs/cut").text
     with held(runs / "cut"):

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
-from cuecard.artifacts import Prompt
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
 from support.command_line import save_tiny
 from support.data.reviews import SPEC, TEXT_SPEC
+from support.random_prompts import random_prompt
 from support.serving.process import Process, serving
 from support.serving_image import NEEDED, ROOT, requirements, with_dependencies
 
@@ -37,16 +36,7 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     backbone = load_backbone(save_tiny(room / "tiny"), dtype="fp32")
     registry = Registry(room / "registry", who="ann@desk")
     for name, spec in (("reviews", SPEC), ("titles", TEXT_SPEC)):
-        prompt = Prompt.create(
-            torch.randn(4, backbone.hidden_size, generator=torch.Generator().manual_seed(0)),
-            backbone=backbone,
-            spec=spec,
-            slot="prefix",
-            method="prompt-tuning",
-            method_config={"length": 4},
-            seed=0,
-        )
-        registry.push(prompt.save(room / name), name)
+        registry.push(random_prompt(backbone, spec=spec).save(room / name), name)
         registry.promote(f"{name}@1", "production")
     key = add_key(room / "keys.json", "prometheus")
     variables = {"PYTHONPATH": f"{packages}:{ROOT / 'src'}"}

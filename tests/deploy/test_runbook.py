@@ -6,15 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
-from cuecard.artifacts import Prompt
 from cuecard.registry import Registry, Signer, read_trusted
 from cuecard.registry.signing import check_signed
 from cuecard.serving.http.auth import add_key, read_keys
 from support.cli_options import commands_in
 from support.command_line import run_in_process
-from support.data.reviews import SPEC
+from support.random_prompts import random_prompt
 from support.serving_image import ROOT
 from support.signing_keys import save_keys
 from support.tiny import tiny_backbone
@@ -35,16 +33,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     backbone = tiny_backbone()
     made = Registry(tmp_path / "prompts", who="ann@desk")
     for seed in range(2):
-        prompt = Prompt.create(
-            torch.randn(4, backbone.hidden_size, generator=torch.Generator().manual_seed(seed)),
-            backbone=backbone,
-            spec=SPEC,
-            slot="prefix",
-            method="prompt-tuning",
-            method_config={"length": 4},
-            seed=seed,
-        )
-        made.push(prompt.save(tmp_path / f"run-{seed}"), "reviews", signer=Signer(private))
+        folder = random_prompt(backbone, seed).save(tmp_path / f"run-{seed}")
+        made.push(folder, "reviews", signer=Signer(private))
         made.promote(f"reviews@{seed + 1}", "production")
     return made
 

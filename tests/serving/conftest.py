@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from cuecard.artifacts import Prompt
 from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
 from support.data.pairs import SPEC as PAIRS
 from support.data.reviews import SPEC, TEXT_SPEC
+from support.random_prompts import random_prompt
 from support.serving.app import MakePrompt, Running, running
 from support.tiny import tiny_backbone, tiny_encoder
 
@@ -45,17 +44,7 @@ def make_prompt(model: Any, tmp_path_factory: pytest.TempPathFactory) -> MakePro
     """A prompt's folder; the same arguments, the same bytes."""
 
     def make(seed: int = 0, spec: TaskSpec = SPEC, backbone: Any = model, **more: Any) -> Path:
-        width = backbone.hidden_size
-        vectors = torch.randn(4, width, generator=torch.Generator().manual_seed(seed))
-        prompt = Prompt.create(
-            vectors,
-            backbone=backbone,
-            spec=spec,
-            method="prompt-tuning",
-            method_config={"length": 4},
-            seed=seed,
-            **{"slot": "prefix", **more},
-        )
+        prompt = random_prompt(backbone, seed, spec, **more)
         return prompt.save(tmp_path_factory.mktemp("prompts") / f"seed-{seed}")
 
     return make
