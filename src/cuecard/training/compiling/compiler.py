@@ -7,7 +7,7 @@ are what each prompt learns in every epoch; the text itself is never run again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
-from cuecard.tasks import Task, content_hash
-from cuecard.training.compiling.fidelity import fidelity_of, token_agreement
+from cuecard.tasks import Task
+from cuecard.training.compiling.fidelity import AnsweredInputs
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
 from cuecard.training.compiling.prompts import CompiledSettings
 from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.training.compiling.starts import injection_of_start, start_of
-from cuecard.training.compiling.teacher import TextTeacher, task_of
+from cuecard.training.compiling.teacher import TextTeacher, answers_by_input, task_of
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.top_tokens import Taught
@@ -144,16 +144,19 @@ class TextCompiler:
         answers = teacher.answers(log)
         task = task_of(text, self._inputs, answers)
         taught = teacher.taught(task, self._settings.top)
-        known = {_key(record): found for record, found in zip(self._inputs, answers, strict=True)}
-        wanted = [known[_key(record)] for record in task.test]
-        setups = self._setups(task, taught, _soft_labels(task, known))
+        answers_to = answers_by_input(self._inputs, answers)
+        setups = self._setups(task, taught, answers_to)
+        validation, test = (
+            AnsweredInputs(text, rows, answers_to(rows), taught)
+            for rows in (task.validation, task.test)
+        )
         runs = [self._train(length, *given) for length, given in setups.items()]
         with may_cut():
             lengths = tuple(
-                self._compared(setups[length][0], run, task, taught, wanted)
+                self._compared(setups[length][0], run, validation, test)
                 for length, run in zip(setups, runs, strict=True)
             )
-            full = self._ends(task, taught, wanted)
+            full = self._ends(test)
         kept, passed = self._choose(lengths)
         seen = sum(len(part) for part in (task.train, task.validation, task.test))
         prompt = _told(kept, text)
@@ -172,19 +175,26 @@ class TextCompiler:
         )
 
     def _setups(
-        self, task: Task, taught: Taught, soft: Mapping[str, list[list[float]]] | None
+        self,
+        task: Task,
+        taught: Taught,
+        answers_to: Callable[[Sequence[Record]], list[Prediction]],
     ) -> dict[int, tuple[CompiledSettings, TrainSetup]]:
         """Each length's prompt before it is trained, and its training."""
         text = self._text
         samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
+        shares = [
+            [[each.probabilities[label] for label in text.spec.labels] for each in answers_to(rows)]
+            for rows in (task.train, task.validation)
+        ]
         found = {}
         for length in self._settings.into:
             start = start_of(text, length, self._settings, samples)
             setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
-            if soft is None:
-                setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
+            if text.spec.mode == "labels":
+                setup = setup.with_soft_labels(shares[0], validation=shares[1])
             else:
-                setup = setup.with_soft_labels(soft["train"], validation=soft["validation"])
+                setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
             found[length] = start, setup
         return found
 
@@ -204,34 +214,31 @@ class TextCompiler:
         self,
         start: CompiledSettings,
         run: Run,
-        task: Task,
-        taught: Taught,
-        wanted: Sequence[Prediction],
+        validation: AnsweredInputs,
+        test: AnsweredInputs,
     ) -> CompiledLength:
         """The prompt beside what it started from and beside the text cut to as many tokens."""
         text, injection = self._text, run.prompt.injection()
         length = injection.length
-        agreement = token_agreement(text, task.validation, injection, taught)
+        agreement = validation.agreement(injection)
         answers = None if run.test is None else run.test.predictions
         ways: dict[str, Injection] = {}
         if start.start == "matched":  # else it is the text's first tokens
             ways["its start, untrained"] = injection_of_start(start, text)
         ways["first tokens"] = text.first(length)
         ways["last tokens"] = text.last(length)
-        own = fidelity_of(text, task.test, injection, taught, wanted, answers)
+        own = test.fidelity(injection, answers)
         rows = [Compared("compiled", length, own, self._scored(injection))]
         for name, way in ways.items():
-            found = fidelity_of(text, task.test, way, taught, wanted)
+            found = test.fidelity(way)
             rows.append(Compared(name, length, found, self._scored(way)))
         return CompiledLength(run, agreement, tuple(rows))
 
-    def _ends(
-        self, task: Task, taught: Taught, wanted: Sequence[Prediction]
-    ) -> tuple[Compared, ...]:
+    def _ends(self, test: AnsweredInputs) -> tuple[Compared, ...]:
         """The whole text, and none of it."""
         text = self._text
-        full = fidelity_of(text, task.test, text.injection, taught, wanted, wanted)
-        none = fidelity_of(text, task.test, None, taught, wanted)
+        full = test.fidelity(text.injection, test.wanted)
+        none = test.fidelity(None)
         return (
             Compared("full text", text.length, full, self._scored(text.injection)),
             Compared("no text", 0, none, self._scored(None)),
@@ -274,24 +281,6 @@ def check_lengths(text: FullText, into: Sequence[int]) -> None:
             got=f"{max(into)} positions for a text of {text.length} tokens",
             expected=f"at most {text.length}",
         )
-
-
-def _key(record: Record) -> str:
-    """What two copies of an input have in common, whatever their targets."""
-    return content_hash(Record(record.fields, ""))
-
-
-def _soft_labels(
-    task: Task, known: Mapping[str, Prediction]
-) -> dict[str, list[list[float]]] | None:
-    """The full text's probabilities of the labels for each row; None for texts."""
-    if task.spec.mode != "labels":
-        return None
-    labels = task.spec.labels
-    return {
-        name: [[known[_key(row)].probabilities[label] for label in labels] for row in rows]
-        for name, rows in (("train", task.train), ("validation", task.validation))
-    }
 
 
 def _told(kept: CompiledLength, text: FullText) -> Prompt:

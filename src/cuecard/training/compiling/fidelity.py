@@ -40,60 +40,71 @@ class Fidelity:
     kl: float
 
 
-def fidelity_of(
-    text: FullText,
-    records: Sequence[Record],
-    injection: Injection | None,
-    taught: Taught,
-    wanted: Sequence[Prediction],
-    answers: Sequence[Prediction] | None = None,
-) -> Fidelity:
-    """Compare an injection with the whole text on inputs whose targets are the text's answers.
+@dataclass(frozen=True)
+class AnsweredInputs:
+    """Inputs that the whole text has answered, to compare others' answers with.
 
-    Args:
-        taught: the text's likeliest tokens for each row; not used for labels.
-        wanted: the text's answers.
-        answers: the injection's own answers, where they are known.
+    Attributes:
+        text: the text.
+        records: the inputs; their targets are its answers.
+        wanted: its answers.
+        taught: its likeliest tokens for each row; not used for labels.
     """
-    if answers is None:
-        answers = predict(text.backbone, text.spec, records, injection, slot=text.slot)
-    pairs = list(zip(answers, records, strict=True))
-    same = np.array([float(found.answer == record.target) for found, record in pairs])
-    share, interval = float(same.mean()), mean_interval(same)
-    if text.spec.mode == "labels":
-        return Fidelity(len(pairs), share, share, interval, _label_kl(wanted, answers))
-    agreement, kl = _by_token(text, records, injection, taught)
-    return Fidelity(len(pairs), agreement, share, interval, kl)
 
+    text: FullText
+    records: Sequence[Record]
+    wanted: Sequence[Prediction]
+    taught: Taught
 
-def token_agreement(
-    text: FullText, records: Sequence[Record], injection: Injection | None, taught: Taught
-) -> float:
-    """`Fidelity.agreement` alone, which needs no answers to be generated."""
-    if text.spec.mode == "labels":
-        found = predict(text.backbone, text.spec, records, injection, slot=text.slot)
-        same = [one.answer == r.target for one, r in zip(found, records, strict=True)]
-        return sum(same) / len(same)
-    return _by_token(text, records, injection, taught)[0]
+    def fidelity(
+        self, injection: Injection | None, answers: Sequence[Prediction] | None = None
+    ) -> Fidelity:
+        """How nearly an injection answers as the text does.
 
+        Args:
+            answers: its own answers, where they are known.
+        """
+        answers = self._answers(injection) if answers is None else answers
+        same = np.array([float(flag) for flag in self._same(answers)])
+        share, interval = float(same.mean()), mean_interval(same)
+        if self.text.spec.mode == "labels":
+            return Fidelity(len(same), share, share, interval, _label_kl(self.wanted, answers))
+        agreement, kl = self._by_token(injection)
+        return Fidelity(len(same), agreement, share, interval, kl)
 
-def _by_token(
-    text: FullText, records: Sequence[Record], injection: Injection | None, taught: Taught
-) -> tuple[float, float]:
-    """Agreement and KL over all answer tokens."""
-    rows: list[Encoded] = text.spec.encode_rows(records, text.backbone.tokenizer, text.slot)
-    total, same, apart = 0, 0, 0.0
-    for batch in ordered_batches(row_lengths(rows), _ROWS):
-        some = [rows[index] for index in batch]
-        with torch.inference_mode():
-            collated = collate([(row, row.target) for row in some])
-            reads = text.backbone.read(collated, injection)
-            best = reads.logits().argmax(-1).cpu()
-            apart += float(divergence(some, taught, reads).sum())
-        wanted = torch.cat([taught[row].tokens[:, 0] for row in some])
-        same += int((best == wanted).sum())
-        total += len(best)
-    return same / total, apart / total
+    def agreement(self, injection: Injection | None) -> float:
+        """`Fidelity.agreement` alone, for which no texts are generated."""
+        if self.text.spec.mode == "labels":
+            same = self._same(self._answers(injection))
+            return sum(same) / len(same)
+        return self._by_token(injection)[0]
+
+    def _answers(self, injection: Injection | None) -> list[Prediction]:
+        text = self.text
+        return predict(text.backbone, text.spec, self.records, injection, slot=text.slot)
+
+    def _same(self, answers: Sequence[Prediction]) -> list[bool]:
+        pairs = zip(answers, self.wanted, strict=True)
+        return [found.answer == wanted.answer for found, wanted in pairs]
+
+    def _by_token(self, injection: Injection | None) -> tuple[float, float]:
+        """Agreement and KL over all answer tokens."""
+        text, taught = self.text, self.taught
+        rows: list[Encoded] = text.spec.encode_rows(
+            self.records, text.backbone.tokenizer, text.slot
+        )
+        total, same, apart = 0, 0, 0.0
+        for batch in ordered_batches(row_lengths(rows), _ROWS):
+            some = [rows[index] for index in batch]
+            with torch.inference_mode():
+                collated = collate([(row, row.target) for row in some])
+                reads = text.backbone.read(collated, injection)
+                best = reads.logits().argmax(-1).cpu()
+                apart += float(divergence(some, taught, reads).sum())
+            wanted = torch.cat([taught[row].tokens[:, 0] for row in some])
+            same += int((best == wanted).sum())
+            total += len(best)
+        return same / total, apart / total
 
 
 def _label_kl(wanted: Sequence[Prediction], answers: Sequence[Prediction]) -> float:

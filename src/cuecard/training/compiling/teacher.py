@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,3 +137,15 @@ def task_of(text: FullText, inputs: Sequence[Record], answers: Sequence[Predicti
             expected="some ten or more; hundreds are better",
         )
     return Task.from_records(text.spec, rows)
+
+
+def answers_by_input(
+    inputs: Sequence[Record], answers: Sequence[Prediction]
+) -> Callable[[Sequence[Record]], list[Prediction]]:
+    """A look-up of the answers to some of the inputs, whatever targets these have."""
+    known = {_texts(record): found for record, found in zip(inputs, answers, strict=True)}
+    return lambda records: [known[_texts(record)] for record in records]
+
+
+def _texts(record: Record) -> tuple[tuple[str, str], ...]:
+    return tuple(record.texts.items())
