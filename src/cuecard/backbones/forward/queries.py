@@ -25,21 +25,10 @@ class QueryRun:
     def __init__(self, frozen: FrozenModel, name: str, *, slides: bool) -> None:
         self._frozen, self._name, self._slides = frozen, name, slides
 
-    @torch.no_grad()
     def __call__(
         self, ids: Sequence[int], kept: Tensor | None, position: int
     ) -> list[LayerAttention]:
-        """What every layer's attention is asked with.
-
-        Args:
-            ids: the row.
-            kept: [L, 2, K, C, D] keys and values before it; None for none.
-            position: of its first token; below 0 where positions are rotations.
-
-        Raises:
-            BackboneError: an attention that is not known here, a sliding window, or positions that
-                the model does not have.
-        """
+        """See `ShowsQueries.layer_attention`."""
         frozen = self._frozen
         if self._slides or not frozen.takes_positions:
             what = "a sliding window" if self._slides else "no positions to be given"
