@@ -159,7 +159,7 @@ def test_another_task_is_not_taken_for_this_one(whole: tuple[Contest, dict[str, 
 
 def test_the_rows_of_the_table(whole: tuple[Contest, dict[str, Ranked]]) -> None:
     contest, found = whole
-    table = ContestResult(36, contest.task, tuple(found.values()), price=3.6)
+    table = ContestResult(contest.task, tuple(found.values()), price=3.6)
     facts = table.facts()
     assert list(facts["contestants"]) == [*NAMES, *TRAINED]
     best = max(("zero-shot", "in-context"), key=lambda name: found[name].standing.score or 0)

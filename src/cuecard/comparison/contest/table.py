@@ -32,19 +32,22 @@ class ContestResult:
     """A contest that was run.
 
     Attributes:
-        rows: training rows.
-        task: with these rows.
+        task: with the rows that it was run on.
         ranked: in the contenders' order.
         price: of an hour of the machine; None for no column of money.
     """
 
-    rows: int
     task: Task
     ranked: tuple[Ranked, ...]
     price: float | None = None
     _gains: dict[tuple[str, str], Gain] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return len(self.task.train)
 
     @property
     def metric(self) -> str:
@@ -89,7 +92,7 @@ class ContestResult:
         reference = self.reference
         return {
             "rows": self.rows,
-            "train_rows": len(self.task.train),
+            "train_rows": self.rows,
             "validation_rows": len(self.task.validation),
             "test_rows": len(self.task.test),
             "data_hash": self.task.report.data_hash,

@@ -168,4 +168,4 @@ def _finished(
     contest.tell({"event": "contest", "rows": rows, "contestants": list(contenders)})
     general = None if isinstance(effects.general, str) else effects.general
     runner = ContestRunner(contenders, contest, general, effects.others)
-    return ContestResult(rows, contest.task, tuple(runner.run()), plan.contest.price)
+    return ContestResult(contest.task, tuple(runner.run()), plan.contest.price)
