@@ -15,8 +15,8 @@ from cuecard.comparison.contest.contenders import CONTENDERS, chosen_contenders
 from cuecard.comparison.contest.contenders.majority import Majority
 from cuecard.comparison.contest.general_texts import GeneralTexts, general_texts
 from cuecard.comparison.contest.rates import best_rate, rates_of
+from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.runner import ContestRunner, Ranked
-from cuecard.comparison.contest.table import ContestResult
 from cuecard.errors import ConfigError, FrozenError, TrainingError
 from cuecard.evaluation.report import plain
 from cuecard.methods import PromptTuning

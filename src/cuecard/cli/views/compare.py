@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cuecard.cli.views.tables import print_facts, print_table, say, say_line
+from cuecard.comparison.contest.report import score_name
 from cuecard.comparison.contest.table import scores_and_costs
 from cuecard.runs.estimate import about
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 def print_compare(outcome: CompareOutcome, out: Console) -> None:
     """Print the table, what it says, and where the report is."""
-    last = outcome.contests[-1]
+    report = outcome.report
     out.print()
-    for heading, rows in scores_and_costs(last):
+    for heading, rows in scores_and_costs(report["contests"][-1], score_name(report)):
         print_table(out, heading, rows)
         out.print()
-    for note in outcome.report["notes"]:
+    for note in report["notes"]:
         say(out, note)
     say_line(out, f"\nreport  {outcome.folder}/compare.html")
     say_line(out, f"table   {outcome.folder}/compare.md, compare.tex, compare.json")

@@ -77,8 +77,3 @@ class OtherScore:
     def of(cls, task: OtherTask, off: Evaluation, on: Evaluation) -> Self:
         """The answers to the same rows without and with a contender, compared."""
         return cls(task.name, len(task.rows), off.score, on.score, gain(on, off).ci95)
-
-    @property
-    def more(self) -> float:
-        """What was gained; below zero, lost."""
-        return self.on - self.off

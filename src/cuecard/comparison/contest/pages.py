@@ -21,8 +21,8 @@ _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
 table{font-size:.9rem}
-svg{width:100%;max-width:48rem;overflow:visible}
-svg text{fill:currentColor}
+svg{width:100%;max-width:48rem;overflow:visible;display:block;margin:1rem 0}
+svg .words{fill:currentColor}
 """
 
 

@@ -9,23 +9,36 @@ from typing import Any
 from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.comparison.contest.contender import Contest
 from cuecard.comparison.contest.general_texts import GeneralTexts
+from cuecard.comparison.contest.notes import notes
 from cuecard.comparison.contest.pages import ReportSection, as_html, as_latex, as_markdown
+from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.table import (
-    ContestResult,
+    Facts,
     cells,
     columns,
     difference,
-    notes,
+    interval_in,
     scores_and_costs,
 )
 from cuecard.evaluation.charts.curves import curve_chart
 from cuecard.evaluation.charts.intervals import Scored, interval_chart
+from cuecard.evaluation.charts.pareto import Priced, pareto_chart
 from cuecard.evaluation.report import plain, write_json
 from cuecard.plain_files import write_text
+from cuecard.tasks.kinds import KINDS
+from cuecard.types import Interval
 
 JSON, MARKDOWN, HTML, LATEX = "compare.json", "compare.md", "compare.html", "compare.tex"
 _COSTS = "What a task costs, and what it does to the backbone"
-_DOTS, _CURVE = "compare.svg", "learning-curve.svg"
+DOTS, CURVE = "compare.svg", "learning-curve.svg"
+_PARETO = "Score by what it costs"
+_BEST = "Bold and on the dashed line: nothing else scores as much for as little."
+# A figure's file -> what a contestant's facts call the cost, and what people do.
+_PRICES = {
+    "score-by-bytes.svg": ("bytes_per_task", "bytes per task"),
+    "score-by-cpu.svg": ("cpu_seconds", "CPU seconds to fit"),
+    "score-by-tokens.svg": ("prompt_tokens", "prompt tokens per request"),
+}
 
 
 def contest_report(
@@ -63,76 +76,90 @@ def _general(general: GeneralTexts | str) -> dict[str, Any]:
     return {"source": general.source, "texts": len(general.ids), "why_not": None}
 
 
-def write_report(
-    report: Mapping[str, Any], contests: Sequence[ContestResult], folder: Path, title: str
-) -> None:
+def write_report(report: Mapping[str, Any], folder: Path, title: str) -> None:
     """Leave the report as JSON, Markdown, HTML and LaTeX, and its figures as SVG."""
-    figures: dict[str, str] = {}
-    sections = _sections(report, contests, title, figures)
+    sections, last = report_sections(report), report["contests"][-1]
     heading = f"{title}: contestants on {report['backbone']}"
     write_json(report, folder / JSON)
-    for name, svg in figures.items():
-        write_text(svg + "\n", folder / name)
+    for section in sections:
+        for name, svg in section.figures.items():
+            write_text(svg + "\n", folder / name)
     write_text(as_markdown(heading, sections), folder / MARKDOWN)
     write_text(as_html(heading, sections), folder / HTML)
-    write_text(as_latex(columns(contests[-1]), cells(contests[-1])), folder / LATEX)
+    write_text(as_latex(columns(last, score_name(report)), cells(last)), folder / LATEX)
 
 
-def _sections(
-    report: Mapping[str, Any],
-    contests: Sequence[ContestResult],
-    title: str,
-    figures: dict[str, str],
-) -> list[ReportSection]:
-    last, axis = contests[-1], contests[-1].task.spec.task_kind.headings[0]
-    figures[_DOTS] = interval_chart(_dots(last), axis)
-    first = {_DOTS: figures[_DOTS]}
-    scores, costs = scores_and_costs(last)
-    found = [ReportSection("", *scores, report["notes"], first), ReportSection(_COSTS, *costs)]
+def report_sections(report: Mapping[str, Any]) -> list[ReportSection]:
+    """What a report shows.
+
+    Args:
+        report: as `compare.json` has it.
+    """
+    contests, score = report["contests"], score_name(report)
+    last = contests[-1]
+    scores, costs = scores_and_costs(last, score)
+    dots = {DOTS: interval_chart(scores_of(last), score)}
+    found = [ReportSection("", *scores, report["notes"], dots), ReportSection(_COSTS, *costs)]
+    found.append(ReportSection(_PARETO, notes=(_BEST,), figures=_pareto_charts(last, score)))
     if len(contests) > 1:
-        dots = [(one.rows, dot) for one in contests for dot in _dots(one)]
-        figures[_CURVE] = curve_chart(dots, axis)
-        found.append(_curve_section(contests, {_CURVE: figures[_CURVE]}))
+        found.append(_curve_section(contests, score))
     found.append(_pairs_section(last))
     return found
 
 
-def _dots(contest: ContestResult) -> list[Scored]:
+def score_name(report: Mapping[str, Any]) -> str:
+    """What the score is called, by the kind of the task."""
+    return KINDS[report["kind"]].headings[0]
+
+
+def scores_of(contest: Facts) -> list[Scored]:
     """Every contestant's score; the others are seen against the best in words."""
-    found = []
-    for each in contest.tested:
-        assert each.test is not None
-        score, interval = each.test.metrics[contest.metric], each.test.ci95.get(contest.metric)
-        strong = each is contest.reference
-        found.append(Scored(each.standing.title, float(score), interval, strong))
-    return found
+    return [
+        Scored(
+            each["title"], each["score"], interval_in(each["ci95"]), name == contest["reference"]
+        )
+        for name, each in contest["contestants"].items()
+    ]
 
 
-def _curve_section(contests: Sequence[ContestResult], figures: Mapping[str, str]) -> ReportSection:
+def _pareto_charts(contest: Facts, score: str) -> dict[str, str]:
+    """The scores over each cost."""
+    scores, contestants = scores_of(contest), contest["contestants"].values()
+    return {
+        file: pareto_chart(
+            [Priced(one, each[key]) for one, each in zip(scores, contestants, strict=True)],
+            score,
+            name,
+        )
+        for file, (key, name) in _PRICES.items()
+    }
+
+
+def _curve_section(contests: Sequence[Facts], score: str) -> ReportSection:
+    dots = [(one["train_rows"], dot) for one in contests for dot in scores_of(one)]
     by_name: dict[str, dict[int, str]] = {}
-    for one in contests:
-        for dot in _dots(one):
-            by_name.setdefault(dot.name, {})[one.rows] = f"{dot.value:.3f}"
-    rows = [one.rows for one in contests]
+    for at, dot in dots:
+        by_name.setdefault(dot.name, {})[at] = f"{dot.value:.3f}"
+    rows = [one["train_rows"] for one in contests]
     table = [(name, *(own.get(n, "-") for n in rows)) for name, own in by_name.items()]
     heading = ("contestant", *(f"{n:,} rows" for n in rows))
     note = "Of fewer training rows there are as few validation rows; the test rows are the same."
+    figures = {CURVE: curve_chart(dots, score)}
     return ReportSection("Score by training rows", heading, table, (note,), figures)
 
 
-def _pairs_section(contest: ContestResult) -> ReportSection:
+def _pairs_section(contest: Facts) -> ReportSection:
     """Every contestant minus every other, with paired intervals."""
-    tested = contest.tested
-    table = []
-    for better in tested:
-        row = [better.standing.title]
-        for worse in tested:
-            if better is worse:
-                row.append("")
-                continue
-            found = contest.gain_over(better, worse)
-            row.append(difference(found.value, found.ci95))
-        table.append(row)
-    heading = ("row minus column", *(each.standing.title for each in tested))
+    found: dict[tuple[str, str], str] = {}
+    for pair in contest["pairs"]:
+        (low, high), value = pair["ci95"], pair["a_minus_b"]
+        found[pair["a"], pair["b"]] = difference(value, Interval(low, high))
+        found[pair["b"], pair["a"]] = difference(-value, Interval(-high, -low))
+    titles = {name: each["title"] for name, each in contest["contestants"].items()}
+    table = [
+        (title, *(found.get((name, other), "") for other in titles))
+        for name, title in titles.items()
+    ]
+    heading = ("row minus column", *titles.values())
     note = "Paired 95% intervals, each by itself: of twenty such, one is expected to be wrong."
     return ReportSection("Each against each", heading, table, (note,))

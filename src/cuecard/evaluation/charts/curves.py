@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
-from cuecard.evaluation.charts.intervals import Scored, score_axis
-from cuecard.evaluation.charts.svg import FAINT, element, picture, share, words
+from cuecard.evaluation.charts.axes import axis_of, score_lines
+from cuecard.evaluation.charts.intervals import Scored, score_ends
+from cuecard.evaluation.charts.svg import element, picture, share, words
 
 _WIDTH, _HEIGHT, _TOP, _AXIS, _LANE = 640, 260, 12, 26, 18
 _LEFT, _RIGHT = 0.08, 0.66
@@ -27,7 +28,8 @@ def curve_chart(points: Sequence[tuple[int, Scored]], metric: str) -> str:
     for at, score in points:
         curves.setdefault(score.name, {})[at] = score
     height = max(_HEIGHT, _LANE * len(curves) + _TOP)
-    low, high, step = score_axis([score for _, score in points])
+    axis = axis_of(score_ends([score for _, score in points]))
+    low, high, _ = axis
     rows = sorted({at for at, _ in points})
     span = math.log(rows[-1] / rows[0]) or 1.0
 
@@ -37,11 +39,7 @@ def curve_chart(points: Sequence[tuple[int, Scored]], metric: str) -> str:
     def y(value: float) -> float:
         return round(_TOP + (height - _TOP) * (high - value) / (high - low), 2)
 
-    parts = [
-        each
-        for number in range(round((high - low) / step) + 1)
-        for each in _tick(low + number * step, y)
-    ]
+    parts = score_lines(axis, y, _LEFT, _RIGHT)
     parts += [words(f"{at:,}", x=x(at), y=height + 17, text_anchor="middle") for at in rows]
     for number, (name, own) in enumerate(curves.items()):
         look = {
@@ -63,15 +61,6 @@ def curve_chart(points: Sequence[tuple[int, Scored]], metric: str) -> str:
         title=f"{metric} by training rows: {_said(curves)}",
         class_="chart curves",
     )
-
-
-def _tick(value: float, y: Callable[[float], float]) -> list[str]:
-    at = y(value)
-    ends = {"x1": share(_LEFT), "x2": share(_RIGHT), "y1": at, "y2": at}
-    return [
-        element("line", **ends, stroke=FAINT, class_="grid"),
-        words(f"{value:.2f}", x=share(_LEFT - 0.01), y=at + 4, text_anchor="end"),
-    ]
 
 
 def _curve(

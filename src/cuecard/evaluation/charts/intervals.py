@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cuecard.evaluation.charts.axes import axis_of
 from cuecard.evaluation.charts.svg import BLUE, FAINT, GREY, element, picture, share, words
 from cuecard.evaluation.report import ReportRow
 from cuecard.types import Interval
 
 _ROW, _AXIS, _WIDTH = 42, 26, 640
-_STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
-_MOST_TICKS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ def interval_chart(scores: Sequence[Scored], metric: str, *, ground: str = "none
         metric: what the numbers are, for the axis.
         ground: the colour behind it; a file that is shown by itself needs one.
     """
-    low, high, step = score_axis(scores)
+    low, high, step = axis_of(score_ends(scores))
 
     def at(value: float) -> str:
         return share((value - low) / (high - low))
@@ -124,18 +122,10 @@ def _dot(score: Scored, at: Callable[[float], str], y: int) -> list[str]:
     return [line, dot]
 
 
-def score_axis(scores: Sequence[Scored]) -> tuple[float, float, float]:
-    """From where to where, and how far from tick to tick."""
+def score_ends(scores: Sequence[Scored]) -> list[float]:
+    """What an axis of scores has to hold: they, and the ends of their intervals."""
     ends = [score.value for score in scores]
-    ends += [e for s in scores if s.interval for e in (s.interval.low, s.interval.high)]
-    ends = [end for end in ends if math.isfinite(end)] or [0.0, 1.0]
-    low, high = min(ends), max(ends)
-    span = max(high - low, 0.02)
-    wide = [10.0**power * step for power in range(8) for step in (1.0, 2.0, 5.0)]
-    step = next(step for step in (*_STEPS, *wide) if span / step < _MOST_TICKS - 1)
-    first = math.floor(low / step + 1e-9)
-    last = max(math.ceil(high / step - 1e-9), first + 1)
-    return first * step, last * step, step
+    return ends + [e for s in scores if s.interval for e in (s.interval.low, s.interval.high)]
 
 
 def _anchor(number: int, last: int) -> str:

@@ -15,8 +15,8 @@ from cuecard.comparison.contest.fewer_rows import fewer_rows
 from cuecard.comparison.contest.general_texts import GeneralTexts, general_texts
 from cuecard.comparison.contest.other_tasks import OtherTask
 from cuecard.comparison.contest.report import contest_report, write_report
+from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.runner import ContestRunner
-from cuecard.comparison.contest.table import ContestResult
 from cuecard.errors import ConfigError, DataError, Interrupted
 from cuecard.interrupts import stoppable
 from cuecard.methods import PromptTuning
@@ -104,7 +104,7 @@ def run_compare(
             contests = contests_of(plan, replace(contest, tell=tell), folder)
             found = [_finished(plan, one, contenders, effects) for one in contests]
         report = contest_report(contest, found, effects.general)
-        write_report(report, found, folder, plan.recipe.data.name)
+        write_report(report, folder, plan.recipe.data.name)
     return CompareOutcome(folder, contest.task, contest.backbone, tuple(found), report)
 
 

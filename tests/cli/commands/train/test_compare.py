@@ -33,7 +33,11 @@ def test_a_comparison_leaves_its_report(cuecard: Call, words: list[str], tmp_pat
     out = tmp_path / "out"
     done = cuecard(*words, "--rows", "16", "--price", "2", "--out", out)
     assert done.code == 0, done.err
-    assert FILES | {"learning-curve.svg", "contests"} <= {path.name for path in out.iterdir()}
+    figures = {
+        "learning-curve.svg",
+        *(f"score-by-{cost}.svg" for cost in ("bytes", "cpu", "tokens")),
+    }
+    assert FILES | figures | {"contests"} <= {path.name for path in out.iterdir()}
     report = json.loads((out / "compare.json").read_text())
     assert [one["train_rows"] for one in report["contests"]] == [16, report["contests"][1]["rows"]]
     last = report["contests"][1]
@@ -47,7 +51,7 @@ def test_a_comparison_leaves_its_report(cuecard: Call, words: list[str], tmp_pat
     for said in ("accuracy", "forgetting", "changed", "The best in words", "compare.html"):
         assert said in done.out
     page = (out / "compare.html").read_text()
-    assert page.count("<svg") == 2 and "<script" not in page
+    assert page.count("<svg") == 1 + len(figures) and "<script" not in page
     # More of them are added; what is finished is not run again.
     named = ",".join([*names, "prompt-tuning", "p-tuning-v2", "lora"])
     more = cuecard(*words, "--contestants", named, "--out", out, "--json")
