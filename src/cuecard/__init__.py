@@ -9,8 +9,7 @@ task = cuecard.Task.from_file("reviews.csv", template="Review: {text}\\nSentimen
 run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text"))
 run.prompt.save("reviews")
 
-bound = cuecard.load_prompt("reviews").bind(backbone)
-bound.predict([{"text": "a gob of drivel"}])
+cuecard.load("reviews").predict(["a gob of drivel"])
 """
 
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from cuecard.runs.sweeps.collect import collect_sweep
     from cuecard.runs.sweeps.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.runs.transfer_recipe import TransferRecipe, run_transfer
-    from cuecard.saved_prompts import load_prompt, prompt_library
+    from cuecard.saved_prompts import LoadedPrompt, load, load_prompt, prompt_library
     from cuecard.tasks.kinds import KINDS, register_kind
     from cuecard.tasks.kinds.base import TaskKind
     from cuecard.tasks.task import Task, TaskSpec
@@ -107,7 +106,7 @@ __getattr__, __dir__ = lazy_exports(
         ".runs.sweeps.collect": ("collect_sweep",),
         ".runs.sweeps.sweep_recipe": ("SweepRecipe", "run_sweep"),
         ".runs.transfer_recipe": ("TransferRecipe", "run_transfer"),
-        ".saved_prompts": ("load_prompt", "prompt_library"),
+        ".saved_prompts": ("LoadedPrompt", "load", "load_prompt", "prompt_library"),
         ".tasks.kinds": ("KINDS", "register_kind"),
         ".tasks.kinds.base": ("TaskKind",),
         ".tasks.task": ("Task", "TaskSpec"),
@@ -144,6 +143,7 @@ __all__ = [
     "Ensemble",
     "Evaluation",
     "Interval",
+    "LoadedPrompt",
     "LoraRun",
     "LoraSettings",
     "MaskedBackbone",
@@ -182,6 +182,7 @@ __all__ = [
     "export",
     "import_npy",
     "import_peft",
+    "load",
     "load_backbone",
     "load_prompt",
     "multitask",

@@ -191,6 +191,21 @@ def from_array(array: NDArray[Any], where: str | None = None) -> Image:
     return Image(f"{kind} {width} {height} 255\n".encode() + plain.tobytes())
 
 
+def from_pillow(opened: Pixels, where: str | None = None) -> Image:
+    """An image that Pillow has opened or made, of any mode, as an uncompressed file.
+
+    Raises:
+        DataError: too large, a damaged file, or floating-point pixels.
+    """
+    try:
+        _check_size(opened, where, ImageLimits(MAX_BYTES, MAX_PIXELS))
+        return from_pixels(_as_rgb(pillow_ops.exif_transpose(opened), where))
+    except OSError as error:  # its file is read only now
+        raise DataError(
+            "the image cannot be read", where=where, got=_told(error), expected="a whole image"
+        ) from error
+
+
 def from_pixels(pixels: Pixels, *, once: bool = False) -> Image:
     """A Pillow image of mode RGB as an uncompressed file.
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import cuecard
-from cuecard.artifacts import Prompt, bound_prompt
+from cuecard.artifacts import Prompt
 from cuecard.artifacts.files import read_folder
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError, DataError, WrongBackboneError
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.predict import predict
+from cuecard.tasks import given_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from support.data.reviews import reviews
@@ -51,7 +52,7 @@ def test_rows_are_answered_as_the_parts_answer_them(
         ([{"text": "good"}, {"body": "bad"}], DataError, "no column 'text'"),
         ([{"text": "good"}, {"text": " "}], DataError, "rows, row 2"),
         ([{"text": 3, "label": "bad"}, {"text": ["x"]}], DataError, "not text"),
-        ([{"text": "good"}, "bad"], DataError, "rows, row 2\n  got: str"),
+        ([{"text": "good"}, 3], DataError, "rows, row 2\n  got: int"),
         ({"text": "good"}, DataError, "got: dict\n  expected: a list of rows"),
         ("good", DataError, "got: str\n  expected: a list of rows"),
     ],
@@ -102,7 +103,7 @@ def test_binding_checks_backbone_and_answers_once(
     asked = loaded.bind(backbone)
     monkeypatch.setattr(Prompt, "bind", None)
     monkeypatch.setattr(type(backbone), "fingerprint", None)
-    monkeypatch.setattr(bound_prompt, "records", None)
+    monkeypatch.setattr(given_rows, "records", None)
     assert len(asked.predict(ROWS)) == len(ROWS)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.zero_shot import zero_shot
 from cuecard.evaluation.embedding import embed
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, predict
 from cuecard.lazy import torch
-from cuecard.tasks.readers.tables import Table, Wanted, records
+from cuecard.tasks.given_rows import RecordLike as RecordLike
+from cuecard.tasks.given_rows import RowsLike, given_records
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
     Backbone,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
     from cuecard.artifacts.prompt import Prompt
 
-RecordLike = Record | Mapping[str, Any]
-"""A record, or a mapping from its fields to their values as a data file has them."""
-
 
 @dataclass(frozen=True, eq=False)
 class BoundPrompt:
@@ -50,6 +48,7 @@ class BoundPrompt:
         injection: what goes into the model beside the rows; None for the template alone.
         prior: label -> log-prior that is taken off the scores; None for plain scores.
         other: a task and a head instead of the prompt's own; see `with_labels`.
+        columns: field -> the column that it is read from in rows that have it.
     """
 
     prompt: Prompt
@@ -57,6 +56,7 @@ class BoundPrompt:
     injection: Injection | None
     prior: Mapping[str, float] | None
     other: tuple[TaskSpec, Head] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def spec(self) -> TaskSpec:
@@ -111,7 +111,7 @@ class BoundPrompt:
 
     def predict(
         self,
-        rows: Sequence[RecordLike],
+        rows: RowsLike,
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -121,7 +121,8 @@ class BoundPrompt:
         """Answer rows: one prediction each, in their order. Targets are not looked at.
 
         Args:
-            rows: records, or mappings such as {"text": "a gob of drivel"}.
+            rows: a list of mappings such as {"text": "a gob of drivel"}, of texts or images where
+                the task has one field, or of records; or a data frame, or a set of `datasets`.
             batch_rows: the most rows in a forward pass.
             token_budget: the most rows times longest row in a forward pass; None for no limit.
             stop: a text that ends an answer that is written; the end token always does.
@@ -149,7 +150,7 @@ class BoundPrompt:
 
     def evaluate(
         self,
-        rows: Sequence[RecordLike],
+        rows: RowsLike,
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -160,7 +161,7 @@ class BoundPrompt:
         """Answer labelled rows and compare the answers with their targets.
 
         Args:
-            rows: records with targets, or mappings that hold the task's target field too.
+            rows: records with targets, or mappings or a frame with the task's target field too.
             seed: of the draws behind F1's interval; the rest is as in `predict`.
 
         Raises:
@@ -185,7 +186,7 @@ class BoundPrompt:
 
     def generate(
         self,
-        rows: Sequence[RecordLike],
+        rows: RowsLike,
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -236,15 +237,9 @@ class BoundPrompt:
             on_rows=on_rows,
         )
 
-    def _records(self, rows: Sequence[RecordLike], target: str | None = None) -> list[Record]:
-        """The rows as records, mappings read and checked as a data file's rows are."""
-        spec = self.spec
-        if isinstance(rows, str | Mapping):
-            raise _not_a_row(rows, "rows", "a list of rows")
-        wanted = Wanted(
-            spec.record_fields, target, readers=spec.readers(target), optional=spec.allow_empty
-        )
-        return [_record(number, row, wanted) for number, row in enumerate(rows, 1)]
+    def _records(self, rows: RowsLike, target: str | None = None) -> list[Record]:
+        """The rows as records, read and checked as a data file's rows are."""
+        return given_records(self.spec, rows, target, self.columns)
 
 
 def _bound_to_labels(prompt: Prompt, got: str) -> ConfigError:
@@ -253,22 +248,4 @@ def _bound_to_labels(prompt: Prompt, got: str) -> ConfigError:
         where="labels",
         got=f"{got} (method {prompt.manifest.method})",
         expected="vectors around labels' names that all labels share, as coop trains them",
-    )
-
-
-def _record(number: int, row: RecordLike, wanted: Wanted) -> Record:
-    if isinstance(row, Record):
-        return row
-    if not isinstance(row, Mapping):
-        raise _not_a_row(row, f"rows, row {number}", "a mapping from fields to values")
-    return records(Table("rows", None, [(number, row)]), wanted)[0]
-
-
-def _not_a_row(given: object, where: str, expected: str) -> DataError:
-    return DataError(
-        "not a row",
-        where=where,
-        got=type(given).__name__,
-        expected=expected,
-        hint='a row is a mapping such as {"text": "a gob of drivel"}',
     )

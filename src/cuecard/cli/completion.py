@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-DEFAULT_REGISTRY = "prompts"
+from cuecard.registry.default_place import DEFAULT_REGISTRY
 
 Names = Callable[[Mapping[str, Any]], Iterable[str]]
 """Gives the names, of what was typed of the other parameters."""

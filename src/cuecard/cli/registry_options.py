@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cuecard.cli.completion import DEFAULT_REGISTRY as DEFAULT_REGISTRY
 from cuecard.cli.completion import completer, version_names
+from cuecard.registry.default_place import DEFAULT_REGISTRY as DEFAULT_REGISTRY
+from cuecard.registry.default_place import VARIABLE
 
 RegistryPlace = Annotated[
     str,
     typer.Option(
         "--registry",
         metavar="PLACE",
-        envvar="CUECARD_REGISTRY",
+        envvar=VARIABLE,
         help="The registry: a folder, or a URL such as s3://bucket/prompts.",
     ),
 ]

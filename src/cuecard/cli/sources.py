@@ -5,18 +5,17 @@ Each class is a command's parameter; its fields are the options (`cuecard.cli.fi
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cuecard.backbones.quantization.forms import Precision, Quantize, loadable_form
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import BACKBONES, DATASETS, Progress
-from cuecard.cli.completion import DEFAULT_REGISTRY, version_names
+from cuecard.cli.completion import version_names
 from cuecard.cli.fields import Flag
-from cuecard.errors import ConfigError
+from cuecard.registry.default_place import DEFAULT_REGISTRY, VARIABLE
 
 if TYPE_CHECKING:
     from cuecard.artifacts import Prompt
@@ -66,23 +65,16 @@ class BackboneSource(_Source):
             BackboneError: it cannot be loaded.
             ConfigError: the prompt alone does not say what to load.
         """
-        from cuecard.names import load_backbone
+        from cuecard.saved_prompts import load_own_backbone
 
-        made_on = prompt.manifest.backbone
-        adapter = self.adapter or _adapter_of(saved)
-        if adapter is None and made_on.fingerprint.adapter != "none":
-            raise ConfigError(
-                "the prompt was made on a model with a LoRA adapter",
-                where=made_on.name,
-                got="no adapter",
-                expected=f"--adapter with the folder of the adapter {made_on.fingerprint.adapter}",
-            )
-        return load_backbone(
-            self.backbone or _backbone_name(prompt, saved),
+        return load_own_backbone(
+            prompt,
+            saved,
+            self.backbone,
             dtype=self.dtype,
             device=self.device,
-            quantize=self.quantize or loadable_form(made_on.fingerprint.quantize),
-            adapter=adapter,
+            quantize=self.quantize,
+            adapter=self.adapter,
             progress=progress,
         )
 
@@ -123,7 +115,7 @@ class SavedSource(_Source):
         description="A run's folder, a prompt's, or a version in a registry (NAME@NUMBER, "
         "NAME@ALIAS)."
     )
-    registry: Annotated[str, Flag(metavar="PLACE", envvar="CUECARD_REGISTRY")] = Field(
+    registry: Annotated[str, Flag(metavar="PLACE", envvar=VARIABLE)] = Field(
         default=DEFAULT_REGISTRY,
         description="The registry: a folder, or a URL such as s3://bucket/prompts.",
     )
@@ -201,34 +193,3 @@ class LabelledRows(_Source):
             limit=self.limit,
         )
         return known_rows(spec, records, asked)
-
-
-def _backbone_name(prompt: Prompt, saved: SavedPrompt | None) -> str:
-    """What to load for a prompt when nobody says.
-
-    A prompt may come from anyone, so the name in it is followed into the catalogue alone, never to
-    a path or a download; a run's own recipe is followed anywhere.
-
-    Raises:
-        ConfigError: neither of them.
-    """
-    named = prompt.manifest.backbone.name
-    if named in BACKBONES:
-        return named
-    if saved is not None and saved.recipe is not None:
-        return saved.recipe.backbone
-    raise ConfigError(
-        "the prompt's backbone is not in the catalogue, and names from a file are not followed",
-        where=None if saved is None else str(saved.folder),
-        got=named,
-        expected="--backbone with a name, a folder or a hub id",
-        hint=f"if you trust it: --backbone {shlex.quote(named)}",
-    )
-
-
-def _adapter_of(saved: SavedPrompt | None) -> Path | None:
-    """The adapter that a prompt's own run has or names; no path of another file is followed."""
-    if saved is None or saved.adapter is not None:
-        return None if saved is None else saved.adapter
-    named = None if saved.recipe is None else saved.recipe.adapter
-    return None if named is None else Path(named)

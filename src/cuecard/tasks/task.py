@@ -129,7 +129,7 @@ class Task:
         asked = {"kind": kind, "template": text, "target_field": label_field, **options}
         spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
         fields = spec.record_fields
-        columns = _columns(spec.field_names, text_field)
+        columns = text_columns(spec.field_names, text_field)
         _must_not_read_targets(spec, columns, label_field)
         readers = spec.readers(label_field, columns)
         group = None if group_field in (None, OFF) else columns.get(group_field, group_field)
@@ -373,7 +373,12 @@ def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_fie
     )
 
 
-def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
+def text_columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
+    """The field that is read from the column of the texts or images, with this column.
+
+    Raises:
+        ConfigError: a column, and no such field.
+    """
     if text_field is None:
         return {}
     if "image" in fields:

@@ -30,9 +30,9 @@ from cuecard.tasks.kinds.base import (
 )
 from cuecard.tasks.kinds.images import ImageKind
 from cuecard.tasks.mask_loss import goals_of, mask_losses
-from cuecard.tasks.readers.image_cells import image_column
-from cuecard.tasks.readers.mask_folders import images_beside_masks
-from cuecard.tasks.readers.region_cells import (
+from cuecard.tasks.readers.images.image_cells import image_column
+from cuecard.tasks.readers.images.mask_folders import images_beside_masks
+from cuecard.tasks.readers.images.region_cells import (
     Box,
     Point,
     boxes_column,

@@ -9,8 +9,8 @@ from pathlib import Path
 from cuecard.errors import DataError
 from cuecard.images import SUFFIXES
 from cuecard.tasks.kinds.base import AnswerMode, HandWritten, Readers, S, TaskKind
-from cuecard.tasks.readers.image_cells import image_column
-from cuecard.tasks.readers.image_sets import images_in
+from cuecard.tasks.readers.images.image_cells import image_column
+from cuecard.tasks.readers.images.image_sets import images_in
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import TaskSettings, contradiction
 from cuecard.types import Encoded, Image, Record, Slot, Tokenizer, Tower, Value

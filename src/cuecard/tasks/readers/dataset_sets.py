@@ -11,7 +11,7 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.images import SUFFIXES
-from cuecard.tasks.readers.image_cells import FileCell
+from cuecard.tasks.readers.images.image_cells import FileCell
 from cuecard.tasks.readers.tables import Row, Table, Wanted, require_columns
 
 _SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")

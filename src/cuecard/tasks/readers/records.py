@@ -22,10 +22,10 @@ from cuecard.tasks.readers.dataset_sets import (
     set_table,
 )
 from cuecard.tasks.readers.delimited import read_delimited
-from cuecard.tasks.readers.image_cells import with_files
-from cuecard.tasks.readers.image_sets import image_parts, is_array_file, is_saved_set
+from cuecard.tasks.readers.images.image_cells import with_files
+from cuecard.tasks.readers.images.image_sets import image_parts, is_array_file, is_saved_set
+from cuecard.tasks.readers.images.mask_folders import images_beside_masks, mask_parts
 from cuecard.tasks.readers.json_files import read_json
-from cuecard.tasks.readers.mask_folders import images_beside_masks, mask_parts
 from cuecard.tasks.readers.parquet_files import read_parquet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.similar import nearest

@@ -10,7 +10,7 @@ from typing import Any
 from cuecard.errors import DataError
 from cuecard.masks import Mask, checked_mask
 from cuecard.tasks.readers.columns import ColumnReader, NamesOf
-from cuecard.tasks.readers.image_cells import image_file
+from cuecard.tasks.readers.images.image_cells import image_file
 from cuecard.types import Value
 
 Point = tuple[float, float, int]

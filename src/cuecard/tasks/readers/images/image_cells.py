@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.images import MAX_BYTES, checked
+from cuecard.images import MAX_BYTES, checked, from_array, from_pillow
+from cuecard.lazy import lazy_module, np
 from cuecard.tasks.readers.columns import ColumnReader, NamesOf
 from cuecard.tasks.readers.tables import Row, Table, Wanted
 from cuecard.types import Image
+
+pillow = lazy_module("PIL.Image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,15 @@ def _image(value: Any, place: str, what: str) -> Image:
         return _read(value.path(place), place, what)
     if isinstance(value, str) and value.strip():
         return _read(Path(value), place, what)
+    if isinstance(value, np.ndarray):
+        return from_array(value, place)
+    if isinstance(value, pillow.Image):
+        return from_pillow(value, place)
     raise DataError(
         f"there is no {what}",
         where=place,
         got="nothing" if value in (None, "", b"") else type(value).__name__,
-        expected="a file's path, or the bytes of one",
+        expected="a file's path, the bytes of one, a Pillow image or an array of uint8",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.readers.image_sets import IMAGE, PARTS, Parts, folders_in, images_in
+from cuecard.tasks.readers.images.image_sets import IMAGE, PARTS, Parts, folders_in, images_in
 from cuecard.tasks.readers.tables import Table
 from cuecard.validation_text import counted, first_of
 

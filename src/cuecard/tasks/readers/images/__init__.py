@@ -1,0 +1,1 @@
+"""Rows of images: in tables, folders and archives."""
