@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
 
+from benchmarks.places import RESULTS
 from cuecard.metrics.intervals import (
     mean_interval,
     paired_interval,
@@ -37,7 +37,7 @@ from cuecard.types import Interval
 
 Floats = NDArray[np.float64]
 
-RESULT = Path(__file__).parent / "results" / "coverage.json"
+RESULT = RESULTS / "coverage.json"
 ROWS = (20, 50, 500)
 SHARES = (0.5, 0.85, 0.98)
 UNEVEN = (0.8, 0.15, 0.05)

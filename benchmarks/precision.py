@@ -24,8 +24,9 @@ from scipy.stats import t as student
 
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
+from benchmarks.places import ROOT
 from benchmarks.review_task import review_task
-from benchmarks.tables import ROOT, TABLES
+from benchmarks.tables import TABLES
 from benchmarks.training.contestants import Ours
 from cuecard import PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.quantization.forms import Precision, Quantize

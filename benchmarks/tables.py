@@ -16,13 +16,13 @@ from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
 from benchmarks.learning.tables import learning_table
 from benchmarks.methods.tables import methods_figure, methods_table
 from benchmarks.multitask.tables import multitask_table
+from benchmarks.places import RESULTS, ROOT
 from benchmarks.search.peers_tables import search_peers_table
 from benchmarks.search.tables import races_table, search_figure, search_table
 from benchmarks.serving.tables import serving_table
 from benchmarks.training.tables import precision_table, shares_figure, training_table
 from benchmarks.vision.tables import speed_table, vision_figure, vision_table
 
-ROOT = Path(__file__).parents[1]
 END = "<!-- end -->"
 
 
@@ -49,7 +49,7 @@ class DocTable:
     @property
     def results(self) -> Path:
         """Where its results are."""
-        return ROOT / "benchmarks" / "results" / f"{self.name}.json"
+        return RESULTS / f"{self.name}.json"
 
     @property
     def begin(self) -> str:

@@ -16,11 +16,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from benchmarks.machine import cpu_seconds
+from benchmarks.places import ROOT
 from cuecard.errors import Interrupted
 from cuecard.evaluation.report import write_json
 from cuecard.training.setup import key_of
-
-ROOT = Path(__file__).parents[1]
 
 
 class KeptCell(Protocol):

@@ -6,16 +6,15 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from benchmarks.learning.sets import TEST
+from benchmarks.places import RESULTS
 from cuecard.catalogue import BACKBONES
 from cuecard.evaluation.measured.measurements import Answers, Measurement, Situation
 from cuecard.evaluation.measured.nearest_tasks import always, left_one_out, rates
 
-RESULTS = Path(__file__).parents[1] / "results"
 RESULT = RESULTS / "advice.json"
 
 

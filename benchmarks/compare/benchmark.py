@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks.compare.cells import COMPARED, Cell, Plan, run_cell
 from benchmarks.machine import processor, versions
 from benchmarks.methods.sets import Rows
+from benchmarks.places import RESULTS
 from benchmarks.search.score import minus_each, rights_by_set, scores
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
@@ -31,8 +32,7 @@ from cuecard.comparison.contest.general_texts import GeneralTexts, general_texts
 from cuecard.evaluation.report import plain
 from cuecard.types import Backbone
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "compare.json"
+OUT = RESULTS / "compare.json"
 BACKBONES = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 ENCODER = "all-minilm-l6-v2"
 NAMES = (

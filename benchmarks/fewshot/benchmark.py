@@ -31,6 +31,7 @@ from benchmarks.fewshot.cells import Cell, Plan, run_cell
 from benchmarks.fewshot.contestants import CONTESTANTS, SHIPPED, Starts
 from benchmarks.machine import processor, versions
 from benchmarks.methods.score import Right
+from benchmarks.places import RESULTS
 from benchmarks.search.score import minus_each, rights_by_set, scores
 from benchmarks.search.sets import CATALOGUE, SEEDS, SEVEN, Sizes
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan, show_step
@@ -38,8 +39,7 @@ from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 from cuecard.types import Backbone
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "fewshot.json"
+OUT = RESULTS / "fewshot.json"
 BACKBONE, ENCODER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 # CPU-seconds on Zen 4 for the first guess: a step of 8 rows, and what a cell takes beside them.
 _STEP, _REST = 1.2, 25.0

@@ -24,11 +24,11 @@ from benchmarks.graphrag.plan import GENERIC, SOFT, Cell, Plan
 from benchmarks.graphrag.scores import summary_rows
 from benchmarks.graphrag.sets import EXTRACTION_SETS, ExtractionSizes
 from benchmarks.machine import processor, versions
+from benchmarks.places import RESULTS
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard.errors import FileError
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "graphrag.json"
+OUT = RESULTS / "graphrag.json"
 MODELS = ("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct")
 
 

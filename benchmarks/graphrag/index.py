@@ -20,7 +20,8 @@ from pathlib import Path
 import yaml
 from pyarrow import parquet
 
-from benchmarks.graphrag.server import ROOT, SECONDS, Served, project_settings, run_graphrag, served
+from benchmarks.graphrag.server import SECONDS, Served, project_settings, run_graphrag, served
+from benchmarks.places import ROOT
 from cuecard.errors import TrainingError
 from cuecard.plain_files import write_text
 

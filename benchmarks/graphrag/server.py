@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+from benchmarks.places import ROOT
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.registry import Registry
 
-ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".graphrag"
 _PYTHON = HOME / "bin" / "python"
 _END = 60.0

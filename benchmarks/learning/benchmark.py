@@ -24,6 +24,7 @@ from benchmarks.learning.peft import run_peft
 from benchmarks.learning.sets import NAMES, LearningSet, named_sets, sets_in
 from benchmarks.learning.tables import learning_table
 from benchmarks.machine import machine, versions
+from benchmarks.places import RESULTS
 from cuecard import LoraSettings, PromptTuning, Task, TrainConfig, auto, load_backbone, train
 from cuecard.evaluation.baselines.text_models import fit_tfidf
 from cuecard.evaluation.evaluate import evaluate
@@ -37,7 +38,7 @@ from cuecard.training.train_lora import TrainableAdapter, train_lora
 from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
 from cuecard.types import Backbone
 
-RESULTS = Path(__file__).parents[1] / "results" / "learning.json"
+OUT = RESULTS / "learning.json"
 LORA_RATES = (1e-3, 3e-4, 3e-3)
 PROMPT_RATES = (0.01, 0.03, 0.1)
 
@@ -205,7 +206,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--contestants", default=",".join(CONTESTANTS))
     parser.add_argument("--model", default="smollm2-135m-instruct")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     names = [name for name in args.sets.split(",") if name]
     cells = _load(args.out, args.model)

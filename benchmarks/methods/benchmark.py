@@ -22,12 +22,12 @@ from benchmarks.machine import machine, versions
 from benchmarks.methods.cells import Cell, Contest, Plan, contestants
 from benchmarks.methods.score import as_right, gain_interval, score_interval
 from benchmarks.methods.sets import SETS, Rows
+from benchmarks.places import RESULTS
 from benchmarks.workers import run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "methods.json"
+OUT = RESULTS / "methods.json"
 MODELS = ("smollm2-135m-instruct", "flan-t5-small")
 # CPU-seconds of a soft method's cell on Zen 4, for the first guess at the time left.
 _COST = {"smollm2-135m-instruct": 190.0, "flan-t5-small": 60.0}

@@ -22,13 +22,13 @@ from typing import Any
 from benchmarks.machine import processor, versions
 from benchmarks.multitask.cells import ALONE, CONTESTANTS, SHARED, SOURCE, Cell, Plan
 from benchmarks.multitask.sets import SOURCES, TARGETS, Rows
+from benchmarks.places import RESULTS
 from benchmarks.search.score import minus, paired, rights_by_set, scores
 from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "multitask.json"
+OUT = RESULTS / "multitask.json"
 EXAMPLES, SEEDS = (16, 64, 256), (13, 21)
 # CPU-seconds on Zen 4 with the sizes by default: of a source, what all share, a target's run.
 _COST = {SOURCE: 60.0, SHARED: 1000.0}

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import processor, versions
+from benchmarks.places import RESULTS
 from benchmarks.search.cells import AUTO, SOFT, START, Cell, Contest, Plan, contestants
 from benchmarks.search.score import minus, paired, rights_by_set, scores
 from benchmarks.search.sets import CATALOGUE, SEEDS, SHOT_SETS, Sizes
@@ -34,8 +35,7 @@ from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "search.json"
+OUT = RESULTS / "search.json"
 BACKBONE = "smollm2-135m-instruct"
 SOLVER, WRITER = "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
 # CPU-seconds a call on Zen 4, for the first guess at the time left.

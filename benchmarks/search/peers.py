@@ -25,6 +25,7 @@ from typing import Any
 
 from benchmarks.machine import processor, versions
 from benchmarks.methods.score import Right, as_right
+from benchmarks.places import RESULTS
 from benchmarks.search.peers_cells import START, PeersCell, PeersContest, PeersPlan, opened
 from benchmarks.search.peers_models import PEERS
 from benchmarks.search.score import mean_over_sets, minus, sets_interval
@@ -33,7 +34,7 @@ from benchmarks.workers import missing, run_cells, run_missing
 from cuecard.errors import ConfigError
 from cuecard.evaluation.report import plain, write_json
 
-OUT = Path(__file__).parents[2] / "benchmarks" / "results" / "search_peers.json"
+OUT = RESULTS / "search_peers.json"
 MODEL = "qwen2.5-coder-0.5b-instruct"
 OURS = ("capo", "gepa", "gepa-library", "auto")
 PAIRS = (("capo", "promptolution CAPO"), ("gepa", "gepa.optimize"), ("auto", "gepa.optimize"))

@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.machine import processor, versions
 from benchmarks.methods.sets import SETS, Rows, read_task
+from benchmarks.places import RESULTS
 from benchmarks.search.benchmark import BACKBONE
 from benchmarks.search.sets import CATALOGUE, SEEDS
 from benchmarks.workers import add_run_options, run_cells, run_missing
@@ -42,7 +43,7 @@ from cuecard.search.solver import EngineSolver, Judged
 from cuecard.tasks import TaskSpec, draw_rows
 from cuecard.types import Backbone, Record
 
-OUT = Path(__file__).parents[2] / "benchmarks" / "results" / "search_races.json"
+OUT = RESULTS / "search_races.json"
 _SHOWN = 64
 
 Answers = Mapping[tuple[str, int], Judged]

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 
 from benchmarks.machine import machine, versions
+from benchmarks.places import RESULTS, ROOT
 from benchmarks.serving.churn import churn
 from benchmarks.serving.peft import PeftServer, grouped
 from benchmarks.serving.requests import (
@@ -36,14 +37,13 @@ from benchmarks.serving.requests import (
     rates,
     ways,
 )
-from benchmarks.tables import ROOT
 from cuecard import load_backbone
 from cuecard.backbones.quantization.forms import Precision
 from cuecard.engine.local.engine import LocalEngine
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Scoring
 
-RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
+OUT = RESULTS / "serving.json"
 VLLM = ROOT / ".venv-vllm" / "bin" / "python"
 
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--churn", type=float, default=0, metavar="MINUTES", help="churn alone, in fp32"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
     if options.churn:
         options.dtype = "fp32"  # or a batch's shape could change an answer

@@ -26,11 +26,12 @@ from tokenizers.models import WordLevel
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from benchmarks.machine import versions
+from benchmarks.places import RESULTS
 from benchmarks.training.contestants import Ours, Peft, linear_flops
 from cuecard import CausalBackbone
 from cuecard.types import Encoded
 
-RESULTS = Path(__file__).parents[1] / "results" / "training_gpu.json"
+OUT = RESULTS / "training_gpu.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a tiny shape")
     parser.add_argument("--rounds", type=int, default=10, help="kept steps")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not options.smoke:

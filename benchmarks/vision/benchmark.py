@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.machine import machine, versions
 from benchmarks.methods.score import Right, as_right, gain_interval, score_interval
+from benchmarks.places import RESULTS
 from benchmarks.vision.cells import CONTESTANTS, Contest, Plan
 from benchmarks.vision.tables import BESIDE
 from benchmarks.workers import run_cells, run_missing
@@ -36,8 +37,7 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.names import data_source
 from cuecard.tasks import Task
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "benchmarks" / "results" / "vision.json"
+OUT = RESULTS / "vision.json"
 SETS = ("fashion-mnist", "cifar-10", "bloodmnist", "organamnist")
 MODEL = "dinov2-small"
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.machine import alternate, machine, versions
+from benchmarks.places import RESULTS
 from benchmarks.shares import shares
 from benchmarks.vision.benchmark import MODEL, sized
 from benchmarks.vision.cells import Plan
@@ -33,7 +34,7 @@ from cuecard.tasks import TaskSpec
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.types import Backbone, Encoded, Head, LayerTokens, Record
 
-OUT = Path(__file__).parents[2] / "benchmarks" / "results" / "vision_speed.json"
+OUT = RESULTS / "vision_speed.json"
 POINTS = 40
 """Of the protocol's grid: ten rates, four weight decays."""
 TOGETHER = 8

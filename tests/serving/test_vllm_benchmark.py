@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.places import ROOT
 from benchmarks.serving.tables import serving_table
-from benchmarks.tables import ROOT, TABLES
+from benchmarks.tables import TABLES
 from support.data.reviews import reviews
 from support.serving.engines import KINDS
 from support.serving.llama import save_tiny_llama

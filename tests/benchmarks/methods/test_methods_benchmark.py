@@ -18,7 +18,8 @@ from benchmarks.methods.benchmark import main
 from benchmarks.methods.cells import contestants
 from benchmarks.methods.score import as_right, gain_interval, score_interval
 from benchmarks.methods.tables import methods_figure, methods_table
-from benchmarks.tables import ROOT, TABLES
+from benchmarks.places import ROOT
+from benchmarks.tables import TABLES
 from cuecard.methods import METHODS
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
