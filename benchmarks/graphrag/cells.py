@@ -61,9 +61,9 @@ from cuecard.runs.graphrag.tune import run_tune
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.recipe import Recipe, run_recipe
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
-from cuecard.search.asker import Observer
 from cuecard.search.settings import SearchSettings
 from cuecard.training.config import TrainConfig
+from cuecard.training.storage.log import Observer
 
 # Of an answer to GraphRAG's own tuning: of a sentence's entities they are enough.
 _TUNING_TOKENS = 400

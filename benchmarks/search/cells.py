@@ -19,7 +19,6 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.metrics.intervals import mean_interval
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.llms import ChosenLLM, Engines
-from cuecard.search.asker import Observer
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, first_candidate
@@ -32,6 +31,7 @@ from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task
+from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 
 Protocol = Literal["16-shot", "tasks"]

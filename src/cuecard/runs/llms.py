@@ -17,10 +17,11 @@ from cuecard.llms.prices import Price, price_of
 from cuecard.llms.protocol import LLM
 from cuecard.names import load_backbone
 from cuecard.runs.llm_recipe import LLMRecipe
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import USUAL, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.tasks.similar import nearest
+from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 
 

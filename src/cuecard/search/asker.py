@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +14,7 @@ from cuecard.llms.protocol import LLM, LLMAnswer, LLMRequest, TokenUsage
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, CallFailed, Calls
 from cuecard.search.candidate import digest
-
-Observer = Callable[[dict[str, Any]], None]
-"""Is told what happens in a search, event by event."""
+from cuecard.training.storage.log import Observer
 
 # How often a request is made before the search gives up, and how long it waits in between: from a
 # second, twice as long each time, and up to as much again by chance.

@@ -12,7 +12,7 @@ from typing import Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
@@ -24,6 +24,7 @@ from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver, fits
 from cuecard.tasks import Task
+from cuecard.training.storage.log import Observer
 from cuecard.types import Record
 from cuecard.validation_text import counted
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
@@ -15,6 +15,7 @@ from cuecard.search.race import Racer
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver
 from cuecard.tasks import TaskSpec
+from cuecard.training.storage.log import Observer
 from cuecard.types import Record
 
 if TYPE_CHECKING:

@@ -30,9 +30,10 @@ from cuecard.graphrag.tuning.reading import (
 from cuecard.graphrag.tuning.requests import TuneRequests
 from cuecard.graphrag.tuning.settings import TuneSettings
 from cuecard.llms.protocol import LLMAnswer, LLMRequest
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.costs import CostPart
+from cuecard.training.storage.log import Observer
 
 T = TypeVar("T")
 

@@ -25,11 +25,11 @@ from cuecard.runs.graphrag.asking import sitting
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.asker import Observer
 from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import FILE, Journal
+from cuecard.training.storage.log import Observer
 from cuecard.types import Record
 
 DATA = "dataset.jsonl"

@@ -32,11 +32,11 @@ from cuecard.runs.graphrag.trained import (
     trained_answers,
 )
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.asker import Observer
 from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import FILE, Journal
+from cuecard.training.storage.log import Observer
 
 JSON = "measure.json"
 

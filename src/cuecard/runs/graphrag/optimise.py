@@ -30,7 +30,7 @@ from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
 from cuecard.runs.graphrag.outcome import OptimiseOutcome
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
@@ -40,6 +40,7 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Search
 from cuecard.search.searchers import SEARCHERS
 from cuecard.tasks import Task
+from cuecard.training.storage.log import Observer
 from cuecard.types import Record
 from cuecard.validation_text import counted
 

@@ -18,10 +18,10 @@ from cuecard.names import load_backbone
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_method import prompt_folder
 from cuecard.runs.run_kinds import RUN
-from cuecard.search.asker import Observer
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, Calls
 from cuecard.search.candidate import digest
+from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, InputTokens, Record
 
 

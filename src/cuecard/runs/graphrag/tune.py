@@ -26,11 +26,11 @@ from cuecard.names import load_backbone
 from cuecard.runs.graphrag.outcome import TuneCosts, TuneOutcome
 from cuecard.runs.graphrag.recipe import BUDGET, TuneRecipe
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.asker import Observer
 from cuecard.search.budget import BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import Journal
+from cuecard.training.storage.log import Observer
 
 if TYPE_CHECKING:
     import numpy as np

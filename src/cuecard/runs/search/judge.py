@@ -12,7 +12,7 @@ from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.llms.protocol import LLM
 from cuecard.runs.llms import ChosenLLM
 from cuecard.runs.search.recipe import JUDGE, JudgeRecipe, SearchRecipe
-from cuecard.search.asker import Asker, Observer
+from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
@@ -21,6 +21,7 @@ from cuecard.search.judge import FLAG, JudgeAgreement, JudgeScorer
 from cuecard.search.race import raced_rows
 from cuecard.tasks import Task
 from cuecard.tasks.readers.records import read_records
+from cuecard.training.storage.log import Observer
 from cuecard.types import Record
 
 FILE = "judge.jsonl"

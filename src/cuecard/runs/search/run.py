@@ -29,7 +29,6 @@ from cuecard.runs.search.models import SearchModels, search_models
 from cuecard.runs.search.outcome import SearchOutcome, search_markdown
 from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.runs.search.tested import tested_by_backbone, tested_by_llm
-from cuecard.search.asker import Observer
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest, first_candidate
@@ -45,7 +44,7 @@ from cuecard.search.words.saved_words import candidates_of
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import KINDS
 from cuecard.tracking import with_trackers
-from cuecard.training.storage.log import RunLog
+from cuecard.training.storage.log import Observer, RunLog
 from cuecard.types import Backbone, InputTokens
 
 JSON, MARKDOWN, WORDS = "search.json", "search.md", "prompt.txt"

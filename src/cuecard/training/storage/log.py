@@ -11,6 +11,7 @@ from typing import Any
 from cuecard.plain_files import writing_to
 
 Observer = Callable[[dict[str, Any]], None]
+"""Is told what happens, event by event."""
 
 FILE = "log.jsonl"
 
