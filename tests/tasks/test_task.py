@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cuecard.errors import ConfigError, DataError, DataWarning, TemplateError
-from cuecard.tasks.task import Task, TaskSpec, find_labels
+from cuecard.tasks.labels import find_labels
+from cuecard.tasks.task import Task, TaskSpec
 from cuecard.types import Record
 
 Write = Callable[[str, str | bytes], Path]

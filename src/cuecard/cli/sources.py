@@ -151,7 +151,7 @@ class LabelledRows(_Source):
     """Which labelled rows."""
 
     data: Annotated[str, Flag("DATA", names=lambda _: DATASETS)] = Field(
-        description="CSV, TSV, JSONL or Parquet file, a folder of images, a saved "
+        description="CSV, TSV, JSONL (.gz too), Parquet or Excel file, a folder of images, a saved "
         "datasets folder, a catalogue dataset, or a hub dataset's name."
     )
     text_field: Annotated[str | None, Flag(metavar="COLUMN")] = Field(

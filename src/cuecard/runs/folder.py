@@ -19,10 +19,13 @@ from cuecard.plain_files import write_text
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import KINDS, RunKind
 from cuecard.settings import flat
+from cuecard.tasks.readers.compressed import data_suffix
 
 R = TypeVar("R", bound=RunRecipe)
 
-_DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob")
+_DATA_ENDINGS = (
+    *(".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", ".conll", ".bio", ".iob"),
+)
 _MOST_LISTED = 6
 _NO_CHANGE = (": (not set) -> None", ": None -> (not set)")
 
@@ -149,7 +152,7 @@ class RunFolder(Generic[R]):
             if Path(name).is_absolute() or Path(name).exists():
                 continue
             above = next((p for p in self.path.resolve().parents if (p / name).exists()), None)
-            if above is None and Path(name).suffix not in _DATA_ENDINGS:
+            if above is None and data_suffix(name) not in _DATA_ENDINGS:
                 continue
             raise TrainingError(
                 "a file of the run was not found: its path is relative to another directory",

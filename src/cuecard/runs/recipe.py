@@ -36,6 +36,7 @@ from cuecard.runs.recipe_sections import (
 )
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import kind_named
+from cuecard.tasks.readers.compressed import data_stem
 from cuecard.tasks.shots import check_shots, few_shot_task
 from cuecard.tasks.template import Template
 from cuecard.tracking import ReportTo, TrackerName, with_trackers
@@ -211,7 +212,7 @@ class Recipe(RunRecipe):
         """The run's folder."""
         if self.out:
             return Path(self.out)
-        name = Path(self.data.path).stem or Path(self.data.path).name
+        name = data_stem(self.data.path) or Path(self.data.path).name
         return Path("runs") / name.replace(" ", "-")
 
     def in_folder(self, folder: Path) -> Self:

@@ -33,7 +33,7 @@ class DataRecipe(Section):
     """Where the records are; see `Task.from_file`."""
 
     path: str = Field(
-        description="CSV, TSV, JSONL or Parquet file, a folder of images, a saved "
+        description="CSV, TSV, JSONL (.gz too), Parquet or Excel file, a folder of images, a saved "
         "datasets folder, a catalogue dataset, or a hub dataset's name."
     )
     text_field: str | None = Field(

@@ -9,9 +9,9 @@ from typing import Any
 from cuecard.tasks.readers.in_memory import (
     FrameLike,
     frame_columns,
-    memory_table,
     not_a_row,
     plain,
+    rows_table,
 )
 from cuecard.tasks.readers.tables import Table, Wanted, records
 from cuecard.tasks.spec import TaskSpec
@@ -45,8 +45,7 @@ def given_records(
     there = frame_columns(rows)
     if there is not None:
         wanted = _wanted(spec, target, columns, there)
-        table = memory_table(rows, wanted)
-        return records(table, wanted) if table is not None and len(rows) else []  # type: ignore[arg-type]
+        return records(rows_table(rows, wanted), wanted) if len(rows) else []  # type: ignore[arg-type]
     if isinstance(rows, str | bytes | Path | Mapping) or not isinstance(rows, Iterable):
         raise not_a_row(rows, "rows", "a list of rows")
     return [_record(spec, n, row, target, columns) for n, row in enumerate(rows, 1)]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from cuecard.errors import ConfigError, DataError, DataWarning
+from cuecard.errors import ConfigError, DataError
 from cuecard.tasks.groups import OFF, Grouping, choose_grouping, forget_forms
 from cuecard.tasks.kinds import kind_named
-from cuecard.tasks.readers.records import read_records, read_splits
+from cuecard.tasks.labels import find_labels, warn_of_look_alikes, warn_of_untrained
+from cuecard.tasks.readers.in_memory import source_name
+from cuecard.tasks.readers.own_splits import read_own_splits
+from cuecard.tasks.readers.records import Source
 from cuecard.tasks.readers.tables import Wanted
 from cuecard.tasks.settings import HeadName
-from cuecard.tasks.similar import look_alikes, look_alikes_told
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
     SPLITS,
@@ -28,16 +29,10 @@ from cuecard.tasks.splits import (
     split_records,
 )
 from cuecard.types import Record, Split
-from cuecard.validation_text import first_of
 
 __all__ = ["SpecOptions", "Task", "TaskSpec"]
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
-_NAMED = 10  # labels in a warning
-# The most labels that are found in data; a list in the recipe may be longer.
-MAX_LABELS = 2000
-# More labels than this are taken for texts where so large a part of the rows has one of its own.
-_FEW_LABELS, _TEXTS = 200, 0.5
 
 
 class SpecOptions(TypedDict, total=False):
@@ -57,6 +52,24 @@ class SpecOptions(TypedDict, total=False):
     mask_class: int | None
 
 
+class DataOptions(SpecOptions, total=False):
+    """The settings of `Task.from_data`, where they are described."""
+
+    template: str | None
+    labels: Sequence[str] | None
+    text_field: str | None
+    label_field: str | None
+    validation: Source | None
+    test: Source | None
+    split_field: str | None
+    group_field: str | None
+    kind: str
+    seed: int
+    split: Fractions
+    limit: int | None
+    held_out_limit: int | None
+
+
 @dataclass(frozen=True)
 class Task:
     """What is asked of the model, and the records.
@@ -74,16 +87,16 @@ class Task:
     report: SplitReport
 
     @classmethod
-    def from_file(
+    def from_data(
         cls,
-        path: str | Path,
+        data: Source,
         *,
         template: str | None = None,
         labels: Sequence[str] | None = None,
         text_field: str | None = None,
         label_field: str | None = None,
-        validation: str | Path | None = None,
-        test: str | Path | None = None,
+        validation: Source | None = None,
+        test: Source | None = None,
         split_field: str | None = None,
         group_field: str | None = None,
         kind: str = "classification",
@@ -93,17 +106,20 @@ class Task:
         held_out_limit: int | None = None,
         **options: Unpack[SpecOptions],
     ) -> Task:
-        """Read a task from labelled data.
+        """Read a task from labelled rows: `Task.from_data(frame, label_field="team")`.
 
         Args:
-            path: a file, a folder or a hub name: see `read_records`.
+            data: a pandas or polars DataFrame, an Arrow table, a `datasets.Dataset`, or a list of
+                mappings from columns to values; these by the name of their split, such as a
+                `DatasetDict`; or a file, a folder or a hub name, see `read_records`. Rows in
+                memory are counted from 1 in messages.
             template: the context; by default that of the kind.
             labels: the labels in order; by default those of the training data, sorted.
             text_field: the column that the template's `{text}` is read from; "text" by default.
             label_field: the column of the target; by default that of the kind, which for most is
                 "label". For multi-label also columns of 0 and 1, named after the
                 labels and separated by commas.
-            validation, test: files of their own for these; what is not given is cut from `path`.
+            validation, test: rows of their own for these; what is not given is cut from `data`.
             split_field: the column that says which split a row belongs to.
             group_field: the column of what rows must not be split by, such as a question, a
                 document or a person: rows with the same value stay in one split. By default the
@@ -134,10 +150,14 @@ class Task:
         readers = spec.readers(label_field, columns)
         group = None if group_field in (None, OFF) else columns.get(group_field, group_field)
         wanted = Wanted(fields, label_field, columns, readers, spec.allow_empty, group)
-        given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
+        given = read_own_splits(data, {"validation": validation, "test": test}, split_field, wanted)
         if task_kind.labelled and labels is None:
             several = task_kind.target_columns(label_field)
-            labels = several if len(several) > 1 else find_labels(given["train"], str(path), spec)
+            labels = (
+                several
+                if len(several) > 1
+                else find_labels(given["train"], source_name(data), spec)
+            )
         spec = TaskSpec.parse({**asked, "labels": tuple(labels or ()), "words": dict(words or {})})
         return cls.from_records(
             spec,
@@ -148,6 +168,11 @@ class Task:
             held_out_limit=held_out_limit,
             group_field=group_field,
         )
+
+    @classmethod
+    def from_file(cls, path: str | Path, **settings: Unpack[DataOptions]) -> Task:
+        """Read a task from a file, a folder or a data set on the hub; see `from_data`."""
+        return cls.from_data(path, **settings)
 
     @classmethod
     def from_records(
@@ -167,8 +192,8 @@ class Task:
             spec: what is asked.
             records: all records, or records by split. Validation and test are cut from the
                 training records by content hash where they are not given.
-            seed, split, limit, held_out_limit: as in `from_file`.
-            group_field: as in `from_file`, for records that have no `group` of their own.
+            seed, split, limit, held_out_limit: as in `from_data`.
+            group_field: as in `from_data`, for records that have no `group` of their own.
 
         Raises:
             DataError: a record without a target, a label that is not in the list, no rows left.
@@ -192,8 +217,8 @@ class Task:
             splits, report = limit_held_out(splits, report, held_out_limit, seed, text_of)
         # What is hashed is a target's text as it was given.
         splits = Splits(*(tuple(map(spec.with_value, part)) for _, part in splits.items()))
-        _warn_of_untrained(spec, splits, limit)
-        _warn_of_look_alikes(spec.labels)
+        warn_of_untrained(spec, splits, limit)
+        warn_of_look_alikes(spec.labels)
         for name, part in zip(SPLITS, split, strict=True):
             if report.rows[name] == 0 and (name == "train" or name in given or part > 0):
                 raise DataError(
@@ -206,82 +231,6 @@ class Task:
         if decided := spec.task_kind.fitted(spec, splits.train):
             spec = spec.model_copy(update=decided)
         return cls(spec, splits.train, splits.validation, splits.test, report)
-
-
-def _read(
-    path: str | Path,
-    own: Mapping[Split, str | Path | None],
-    split_field: str | None,
-    wanted: Wanted,
-) -> dict[Split, list[Record]]:
-    """What the source holds for each split, and what the splits' own files hold."""
-    given = read_splits(
-        path,
-        fields=wanted.fields,
-        target_field=wanted.target,
-        split_field=split_field,
-        columns=wanted.columns,
-        readers=wanted.readers,
-        optional=wanted.optional,
-        group_field=wanted.group,
-    )
-    for name, file in own.items():
-        if file is None:
-            continue
-        if name in given:
-            raise ConfigError(
-                f"there are two {name} sets",
-                where=name,
-                got=str(file),
-                expected=f"a file of its own or a part of {path}, not both",
-            )
-        if _same_file(file, path):
-            raise ConfigError(
-                f"the {name} rows are read from the file of the training rows",
-                where=name,
-                got=str(file),
-                expected="another file; without one, rows of the training file are set aside",
-            )
-        given[name] = read_records(
-            file,
-            fields=wanted.fields,
-            target_field=wanted.target,
-            columns=wanted.columns,
-            readers=wanted.readers,
-            optional=wanted.optional,
-            group_field=wanted.group,
-        )
-    return given
-
-
-def _same_file(one: str | Path, other: str | Path) -> bool:
-    return Path(one).is_file() and Path(other).is_file() and Path(one).samefile(other)
-
-
-def _warn_of_look_alikes(labels: Sequence[str]) -> None:
-    """Name labels that a person would take for one."""
-    pairs = look_alikes(labels)
-    if pairs:
-        more = "" if len(pairs) <= _NAMED else f"; and {len(pairs) - _NAMED:,} more pairs"
-        text = f"labels look alike: {look_alikes_told(pairs[:_NAMED])}{more}"
-        warnings.warn(DataWarning(text), stacklevel=3)
-
-
-def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> None:
-    """Name the labels that no training row has: the model never sees them."""
-    if not spec.labels or not splits.train:
-        return
-    labels_of = spec.task_kind.labels_of
-    seen = {label for r in splits.train if r.target for label in labels_of(spec, r.target)}
-    unseen = [label for label in spec.labels if label not in seen]
-    if not unseen:
-        return
-    some = first_of([*map(repr, unseen)], _NAMED)
-    why = "" if limit is None else f" within the limit of {limit:,}"
-    are = "1 label has" if len(unseen) == 1 else f"{len(unseen):,} labels have"
-    warnings.warn(
-        DataWarning(f"{are} no training row{why} and cannot be learnt: {some}"), stacklevel=3
-    )
 
 
 def _grouped(
@@ -304,44 +253,6 @@ def _with_group(record: Record, field: str) -> Record:
     if record.group or field not in record.fields:
         return record
     return replace(record, group=record.text(field))
-
-
-def find_labels(records: Iterable[Record], where: str, spec: TaskSpec) -> tuple[str, ...]:
-    """The labels of the records, in their kind's order.
-
-    Raises:
-        ConfigError: fewer than two, or so many that they are texts.
-    """
-    given = [record.target for record in records if record.target is not None]
-    kind = spec.task_kind
-    labels = kind.sorted_labels(list({x for text in {*given} for x in kind.labels_of(spec, text)}))
-    if len(labels) > MAX_LABELS:
-        raise ConfigError(
-            "too many different labels",
-            where=where,
-            got=f"{len(labels)} labels, such as {labels[0][:40]!r}",
-            expected=f"at most {MAX_LABELS:,}",
-            hint="list them in the recipe (task.labels) if they are labels; the kind text-to-text "
-            "produces texts",
-        )
-    if len(labels) > _FEW_LABELS and len(labels) > _TEXTS * len(given):
-        raise ConfigError(
-            "too many different labels",
-            where=where,
-            got=f"{len(labels):,} different labels in {len(given):,} rows, such as "
-            f"{labels[0][:40]!r}",
-            expected=f"up to {_FEW_LABELS} labels, or fewer different ones than rows",
-            hint="name the label's column (--label-field), list the labels in the recipe "
-            "(task.labels), or use the kind text-to-text",
-        )
-    if len(labels) < kind.least_labels:
-        raise ConfigError(
-            "there is only one label" if labels else "there is no label",
-            where=where,
-            got=", ".join(map(repr, labels)),
-            expected="two or more different labels",
-        )
-    return tuple(labels)
 
 
 def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:

@@ -13,6 +13,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.advice import advice
 from cuecard.runs.recipe import Recipe
 from cuecard.tasks import Task
+from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.records import READERS
 from cuecard.tasks.template import Template
 from cuecard.training.storage.log import FILE as LOG
@@ -20,7 +21,6 @@ from cuecard.types import Record
 
 ROWS = 20
 _BINS = 12
-_ENDINGS = (*READERS, ".gz")
 _MOST_FILES, _DEEPEST = 200, 3
 # Python's record of warnings is the whole process's.
 _READING = threading.Lock()
@@ -84,7 +84,7 @@ def data_files(folder: Path) -> list[str]:
                 continue
             if path.is_dir() and depth < _DEEPEST and not (path / LOG).exists():
                 folders.append((path, depth + 1))
-            elif path.suffix in _ENDINGS:
+            elif data_suffix(path) in READERS or path.suffix == ".gz":  # arrays of images too
                 found.append(str(path.relative_to(folder)))
     return found[:_MOST_FILES]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.images import SUFFIXES
+from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.images.image_cells import FileCell
 from cuecard.tasks.readers.tables import Row, Table, Wanted, require_columns
 
@@ -19,7 +20,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 
 
 _LOOKED_AT = 1_000
-_FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll")
+_FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", ".conll")
 
 
 def looks_like_hub_name(source: str) -> bool:
@@ -41,7 +42,7 @@ def load_folder(path: Path) -> dict[str, Any]:
     Raises:
         DataError: another kind of folder, or a damaged one.
     """
-    files = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _FILES and p.is_file())
+    files = sorted(p.name for p in path.iterdir() if data_suffix(p) in _FILES and p.is_file())
     return _parts(
         lambda: (
             _datasets().load_dataset(str(path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from cuecard.errors import DataError, DataWarning
+from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.tables import Row, Table, place, refuse_twice
 from cuecard.tasks.readers.text_files import read_text
 from cuecard.validation_text import counted, first_of
@@ -41,7 +42,7 @@ def read_delimited(path: Path) -> Table:
             header, broken quotes, or a quoted cell that holds whole rows; with the line on which
             the row starts.
     """
-    delimiter, source = DELIMITERS[path.suffix.lower()], str(path)
+    delimiter, source = DELIMITERS[data_suffix(path)], str(path)
     text = read_text(path)
     lines = _plain_lines(text, source) if delimiter == "\t" else None
     if lines is None:

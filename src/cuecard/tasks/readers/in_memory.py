@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cuecard.errors import DataError
@@ -58,6 +59,7 @@ class ArrowLike(Protocol):
 
 
 FrameLike = DatasetLike | PandasLike | PolarsLike | ArrowLike
+RowsInMemory = FrameLike | Iterable[Mapping[str, Any]]
 
 
 def frame_columns(data: object) -> tuple[str, ...] | None:
@@ -67,35 +69,35 @@ def frame_columns(data: object) -> tuple[str, ...] | None:
     return tuple(map(str, data.columns if hasattr(data, "columns") else data.column_names))
 
 
-def memory_table(data: object, wanted: Wanted, name: str = "") -> Table | None:
-    """A frame or a set as a table of rows counted from 1; None for anything else.
+def source_name(source: object) -> str:
+    """What messages call a source of rows."""
+    return str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
+
+
+def rows_table(data: object, wanted: Wanted, name: str = "") -> Table:
+    """Rows as a table that counts them from 1.
 
     Args:
-        name: what messages call it; by default what it is.
+        name: what messages call them; by default what they are.
 
     Raises:
-        DataError: a column missing or named twice.
+        DataError: no rows, a column missing or named twice; when it is read, a row that is no
+            mapping.
     """
+    name = name or source_name(data)
     for form, read in _FORMS:
         if isinstance(data, form):
-            return read(data, name or f"the {type(data).__name__}", wanted)
-    return None
+            return read(data, name, wanted)
+    if isinstance(data, str | bytes | Path | Mapping) or not isinstance(data, Iterable):
+        raise not_a_row(data, name, "a list of rows, a data frame or a set of `datasets`")
+    return Table(name, None, _mappings(data, name))
 
 
-def mappings_table(rows: Sequence[Any], name: str = "rows") -> Table:
-    """Mappings from columns to values as a table of rows counted from 1.
-
-    Raises:
-        DataError: when it is read, a row that is no mapping.
-    """
-
-    def numbered() -> Iterator[Row]:
-        for number, row in enumerate(rows, 1):
-            if not isinstance(row, Mapping):
-                raise not_a_row(row, f"{name}, row {number}", "a mapping from columns to values")
-            yield number, {column: plain(value) for column, value in row.items()}
-
-    return Table(name, None, numbered())
+def _mappings(rows: Iterable[Any], name: str) -> Iterator[Row]:
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise not_a_row(row, f"{name}, row {number}", "a mapping from columns to values")
+        yield number, {column: plain(value) for column, value in row.items()}
 
 
 def plain(value: Any) -> Any:

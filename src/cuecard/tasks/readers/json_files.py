@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
+from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.squad_files import squad_rows
 from cuecard.tasks.readers.tables import Row, Table, place
 from cuecard.tasks.readers.text_files import read_text
@@ -21,10 +22,10 @@ def read_json(path: Path) -> Table:
     Raises:
         DataError: a line that is not JSON, or a row that is not an object.
     """
-    text = read_text(path)
-    if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+    text, whole = read_text(path), data_suffix(path) == ".json"
+    if whole and text.lstrip().startswith("["):
         items = list(enumerate(_parse(text, str(path), None), start=1))
-    elif path.suffix.lower() == ".json" and (found := squad_rows(text)) is not None:
+    elif whole and (found := squad_rows(text)) is not None:
         items = list(enumerate(found, start=1))
     else:
         # Not splitlines: that also splits at characters JSON allows inside a string.

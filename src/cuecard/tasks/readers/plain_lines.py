@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from cuecard.errors import DataError
+from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.tables import Table, Wanted, records
 from cuecard.tasks.readers.text_files import read_text
 from cuecard.types import Record
@@ -17,7 +18,7 @@ _SUFFIXES = ("", ".txt")
 
 def is_plain(path: Path) -> bool:
     """Whether a path is read line by line: a file or a pipe named *.txt or without an ending."""
-    return path.suffix.lower() in _SUFFIXES and path.exists() and not path.is_dir()
+    return data_suffix(path) in _SUFFIXES and path.exists() and not path.is_dir()
 
 
 def read_lines(source: str | Path, field: str, *, limit: int | None = None) -> list[Record]:

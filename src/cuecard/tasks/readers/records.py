@@ -1,10 +1,10 @@
-"""A file, a folder or a hub name -> checked records."""
+"""A file, a folder, a hub name or rows in memory -> checked records."""
 
 from __future__ import annotations
 
 import stat
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.columns import ColumnReader
+from cuecard.tasks.readers.compressed import COMPRESSED, data_suffix
 from cuecard.tasks.readers.conll_files import read_conll
 from cuecard.tasks.readers.dataset_sets import (
     is_hub_layout,
@@ -19,18 +20,22 @@ from cuecard.tasks.readers.dataset_sets import (
     load_folder,
     load_hub,
     looks_like_hub_name,
-    set_table,
 )
 from cuecard.tasks.readers.delimited import read_delimited
 from cuecard.tasks.readers.images.image_cells import with_files
 from cuecard.tasks.readers.images.image_sets import image_parts, is_array_file, is_saved_set
 from cuecard.tasks.readers.images.mask_folders import images_beside_masks, mask_parts
+from cuecard.tasks.readers.in_memory import DatasetLike, RowsInMemory, rows_table, source_name
 from cuecard.tasks.readers.json_files import read_json
 from cuecard.tasks.readers.parquet_files import read_parquet
+from cuecard.tasks.readers.spreadsheets import read_spreadsheet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.splits import SPLITS
 from cuecard.types import Record, Split, Value
+
+Source = str | Path | RowsInMemory | Mapping[str, RowsInMemory]
+"""A file, a folder or a hub name; rows in memory, or rows by the name of their split."""
 
 READERS: dict[str, Callable[[Path, Wanted], Table]] = {
     ".csv": lambda path, _: read_delimited(path),
@@ -39,6 +44,7 @@ READERS: dict[str, Callable[[Path, Wanted], Table]] = {
     ".ndjson": lambda path, _: read_json(path),
     ".json": lambda path, _: read_json(path),
     ".parquet": read_parquet,
+    ".xlsx": lambda path, _: read_spreadsheet(path),
     ".conll": lambda path, _: read_conll(path),
     ".bio": lambda path, _: read_conll(path),
     ".iob": lambda path, _: read_conll(path),
@@ -56,7 +62,7 @@ _SPLIT_NAMES: dict[str, Split] = {
 
 
 def read_records(
-    source: str | Path,
+    source: Source,
     *,
     fields: Sequence[str],
     target_field: str | None,
@@ -70,8 +76,9 @@ def read_records(
     """Read one list of records.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .ndjson, .json, .parquet or .conll file, a folder made by
-            `datasets.save_to_disk`, or the name of a data set on the hub.
+        source: a .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .xlsx or .conll file, of which those
+            of text may be compressed (.gz, .bz2, .xz, .zst); a folder made by
+            `datasets.save_to_disk`; the name of a data set on the hub; or rows in memory.
         fields: the fields each record needs.
         target_field: the column of the label; None leaves the labels unread.
         split: which part of a folder or hub set; needed where there is more than one.
@@ -85,7 +92,7 @@ def read_records(
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
     wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
-    table = _file_table(source, wanted)
+    table = _whole_table(source, wanted)
     if table is not None:
         if split is not None:
             raise _no_parts(source, split)
@@ -95,7 +102,7 @@ def read_records(
     if name not in parts:
         raise DataError(
             "the data set has no such split" if split else "the data set has more than one split",
-            where=str(source),
+            where=source_name(source),
             got=split,
             expected=f"one of {', '.join(parts)}",
             hint=nearest(split, parts) if split else "name the split to read",
@@ -104,7 +111,7 @@ def read_records(
 
 
 def read_splits(
-    source: str | Path,
+    source: Source,
     *,
     fields: Sequence[str],
     target_field: str | None,
@@ -124,7 +131,7 @@ def read_splits(
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
     wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
-    table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
+    table = _whole_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
             return {"train": records(table, wanted)}
@@ -145,24 +152,33 @@ def read_splits(
             reason = "its name is not a split's"
         elif known in found:
             reason = f"there is another {known} part before it"
-        elif not isinstance(part, Table) and is_unlabelled(part, plain):
+        elif isinstance(part, DatasetLike) and is_unlabelled(part, plain):
             reason = "it has no labels"
         else:
             found[known] = records(_part_table(part, _part_name(source, name), wanted), wanted)
             continue
-        rows = "" if isinstance(part, Table) else f" ({len(part):,} rows)"
+        rows = f" ({len(part):,} rows)" if isinstance(part, Sized) else ""
         left.append(f"{name!r}{rows}: {reason}")
     if left:
         known_names = ", ".join(_SPLIT_NAMES)
-        text = f"{source}: left out {'; '.join(left)}. Splits are called {known_names}."
+        text = (
+            f"{source_name(source)}: left out {'; '.join(left)}. Splits are called {known_names}."
+        )
         warnings.warn(DataWarning(text), stacklevel=2)
-    return _with_train(found, str(source), ", ".join(parts))
+    return _with_train(found, source_name(source), ", ".join(parts))
+
+
+def _whole_table(source: Source, wanted: Wanted) -> Table | None:
+    """The table of a file or of rows in memory; None where the source can have parts."""
+    if isinstance(source, str | Path):
+        return _file_table(source, wanted)
+    return None if isinstance(source, Mapping) else rows_table(source, wanted)
 
 
 def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
     """A file's table; None where the source is a folder or can be a hub name."""
     path = Path(source)
-    reader = READERS.get(path.suffix.lower())
+    reader = READERS.get(data_suffix(path))
     what = _what_is_at(path)
     if what == "a file" and reader is not None:
         return with_files(reader(path, wanted), path.parent, wanted)
@@ -175,7 +191,7 @@ def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
             "an unknown kind of file",
             where=str(path),
             got=repr(path.suffix) if path.suffix else "a name without an ending",
-            expected=", ".join(READERS),
+            expected=f"{', '.join(READERS)}, or one of these with {', '.join(COMPRESSED)}",
             hint="rename the file after what it holds",
         )
     if what:
@@ -224,8 +240,10 @@ _PLACES: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
-    """The parts of a source by name: tables of images, or sets of the `datasets` library."""
+def _load_parts(source: Source, wanted: Wanted) -> dict[str, Any]:
+    """The parts of a source by name: tables, sets of the `datasets` library, or rows in memory."""
+    if not isinstance(source, str | Path):
+        return {str(name): part for name, part in source.items()}  # type: ignore[union-attr]
     path = Path(source)
     if wanted.files and not (path.is_dir() and is_hub_layout(path)):
         target = wanted.readers.get(TARGET)
@@ -240,7 +258,7 @@ def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
 
 
 def _part_table(part: Any, source: str, wanted: Wanted) -> Table:
-    return part if isinstance(part, Table) else set_table(part, source, wanted)
+    return part if isinstance(part, Table) else rows_table(part, wanted, source)
 
 
 def _with(wanted: Wanted, split_field: str) -> Wanted:
@@ -276,14 +294,14 @@ def _with_train(
     return found
 
 
-def _part_name(source: str | Path, name: str) -> str:
-    return f"{source} ({name})"
+def _part_name(source: Source, name: str) -> str:
+    return f"{source_name(source)} ({name})"
 
 
-def _no_parts(source: str | Path, split: str, got: str = "a single file") -> DataError:
+def _no_parts(source: Source, split: str, got: str = "a single file") -> DataError:
     return DataError(
         f"the source cannot be split by {split!r}",
-        where=str(source),
+        where=source_name(source),
         got=got,
         expected="a `datasets` folder or hub set with splits, or a file with a split column",
     )

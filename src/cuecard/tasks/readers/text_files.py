@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from cuecard.errors import DataError
+from cuecard.tasks.readers.compressed import read_whole
 
 # UTF-32 before UTF-16: the little-endian marks begin alike.
 _MARKS = (
@@ -18,20 +19,12 @@ _MARKS = (
 
 
 def read_text(path: Path) -> str:
-    """A file's text: UTF-8, or what its byte order mark says.
+    """A file's text, decompressed if need be: UTF-8, or what its byte order mark says.
 
     Raises:
         DataError: unreadable or empty, bytes that are not text in that encoding, a NUL.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            "the file cannot be read",
-            where=str(path),
-            got=error.strerror or str(error),
-            expected="a readable file",
-        ) from error
+    data = read_whole(path)
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
