@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from cuecard.board.app import BoardApp, build_board
 from cuecard.board.settings import BoardSettings
 from cuecard.cli.recipe_flags import TRAIN
+from support.board_real_runs import save_comparison
 from support.board_runs import answer, save_run
 
 MakeClient = Callable[..., TestClient]
@@ -30,6 +31,15 @@ def runs(tmp_path: Path) -> Path:
     save_run(folder / "reviews", rows, score=0.5)
     save_run(folder / "cut", finished=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished comparison, called contest; tests that change it copy it."""
+    place = tmp_path_factory.mktemp("comparison")
+    names = ("majority", "tfidf", "zero-shot", "lora")
+    save_comparison(place / "runs" / "contest", place / "models", *names)
+    return place / "runs"
 
 
 @pytest.fixture

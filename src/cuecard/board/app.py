@@ -16,6 +16,7 @@ from cuecard.board.jobs import Jobs
 from cuecard.board.missing import MissingError
 from cuecard.board.pages.cases import CasesPage
 from cuecard.board.pages.compare import ComparePage
+from cuecard.board.pages.comparison import ComparisonDetails
 from cuecard.board.pages.data import DataPage
 from cuecard.board.pages.login import add_login
 from cuecard.board.pages.new import NewPage
@@ -29,6 +30,7 @@ from cuecard.board.settings import BoardSettings
 from cuecard.board.upstream import Upstream
 from cuecard.board.view import Pages, tagged
 from cuecard.errors import CuecardError
+from cuecard.runs.run_kinds import COMPARE
 from cuecard.serving.http.auth import KeyStore
 
 STATIC = Path(str(files("cuecard.board"))) / "static"
@@ -69,7 +71,8 @@ def build_board(settings: BoardSettings, *, exported: bool = False) -> BoardApp:
     RunsPage(pages, index, cache).add_to(app)
     CasesPage(pages, index, cache, thumbnails).add_to(app)
     ComparePage(pages, index, cache).add_to(app)
-    RunPage(pages, index, cache, settings.flags).add_to(app)
+    details = {COMPARE: ComparisonDetails(index, cache)}
+    RunPage(pages, index, cache, settings.flags, details).add_to(app)
     DataPage(pages, Path(), thumbnails).add_to(app)
     NewPage(pages, index, jobs, sessions, settings.flags).add_to(app)
     RegistryPage(pages, settings.registry, sessions).add_to(app)

@@ -19,8 +19,8 @@ from cuecard.board.records.cases import (
     labels_in,
     paged,
 )
+from cuecard.board.records.files import cached_settings
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
-from cuecard.board.records.summary import cached_settings
 from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
 from cuecard.evaluation.charts.shares import bar

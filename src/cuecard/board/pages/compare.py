@@ -10,15 +10,10 @@ from fastapi import FastAPI, Query, Request, Response
 
 from cuecard.board.records.cases import cached_cases, paged
 from cuecard.board.records.curves import Curve, curves_of
+from cuecard.board.records.files import cached_log, cached_settings, recipe_in
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
 from cuecard.board.records.pairing import Joined, difference, different_settings, joined
-from cuecard.board.records.summary import (
-    RunSummary,
-    cached_log,
-    cached_settings,
-    recipe_in,
-    summarise,
-)
+from cuecard.board.records.summary import RunSummary, summarise
 from cuecard.board.view import Pages, drawn
 from cuecard.errors import ConfigError
 from cuecard.evaluation.charts.intervals import Scored, interval_chart

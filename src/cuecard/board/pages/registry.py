@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse
 
 from cuecard.board.guard import Posted, Sessions
 from cuecard.board.missing import MissingError
-from cuecard.board.records.summary import number
+from cuecard.board.records.files import number
 from cuecard.board.view import Pages
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import AliasEvent, PromotionChecks, Registry, Version

@@ -10,27 +10,28 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from markupsafe import Markup
 
+from cuecard.board.pages.details import Details, NoDetails, Shown
 from cuecard.board.records.cases import Case, cached_cases, labels_in
 from cuecard.board.records.curves import curves_of, progress_of
-from cuecard.board.records.index import FileCache, RunIndex, RunPlace
-from cuecard.board.records.settings_shown import settings_shown
-from cuecard.board.records.summary import (
+from cuecard.board.records.files import (
     cached_log,
     cached_report,
     cached_settings,
-    recipe_in,
-    summarise,
 )
+from cuecard.board.records.index import FileCache, RunIndex, RunPlace
+from cuecard.board.records.settings_shown import settings_shown
+from cuecard.board.records.summary import summarise
 from cuecard.board.view import Pages, drawn
 from cuecard.comparison.comparison import Proof
 from cuecard.errors import CuecardError
 from cuecard.evaluation.charts.intervals import contestants, interval_chart
 from cuecard.evaluation.charts.shares import reliability_bins, reliability_chart
 from cuecard.runs.recipe_command import command_of
-from cuecard.runs.run_kinds import RUN
+from cuecard.runs.run_kinds import RUN, RunKind
 
 _MOST_LABELS = 40  # of a matrix that is shown
 _LAST_EVENTS = 12
+_NONE = NoDetails()
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class RunPage:
     index: RunIndex
     cache: FileCache
     flags: Mapping[str, str]
+    details: Mapping[RunKind, Details]
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -49,32 +51,41 @@ class RunPage:
         def run(request: Request, slug: str) -> Response:
             place = self.index.find(slug)
             data, more = self._facts(place)
-            return self.pages.show(request, "run.html", data, **more)
+            live, whole = self._live(place), self._details(place).whole(place)
+            more |= {**live.more, **whole.more, "live_template": self._details(place).live_template}
+            data = {**live.data, **data, **whole.data}
+            return self.pages.show(request, self._details(place).template, data, **more)
 
         @app.get("/runs/{slug}/live")
         def live(request: Request, slug: str) -> Response:
-            return self.pages.show(request, "live.html", self._live(self.index.find(slug)))
+            place = self.index.find(slug)
+            live, template = self._live(place), self._details(place).live_template
+            return self.pages.show(request, template, live.data, **live.more)
 
-    def _live(self, place: RunPlace) -> dict[str, Any]:
-        events = cached_log(place, self.cache)
-        return {
+    def _details(self, place: RunPlace) -> Details:
+        return _NONE if place.kind is None else self.details.get(place.kind, _NONE)
+
+    def _live(self, place: RunPlace) -> Shown:
+        events, own = cached_log(place, self.cache), self._details(place).live(place)
+        data = {
             "run": summarise(place, self.cache),
             "progress": progress_of(events),
             "curves": [asdict(curve) for curve in curves_of(events)],
             "events": events[-_LAST_EVENTS:],
         }
+        return Shown({**data, **own.data}, own.more)
 
     def _facts(self, place: RunPlace) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the page shows, and its pictures."""
         proof = cached_report(place, self.cache)
         values, _ = cached_settings(place, self.cache)
         cases, broken = self._cases(place)
-        data = self._live(place) | {
+        data: dict[str, Any] = {
             "command": command_of(values, self.flags, RUN.command)
             if place.kind is RUN and values
             else "",
             "resume": "" if place.kind is None else place.kind.command,
-            "settings": settings_shown(recipe_in(values)) if values else [],
+            "settings": settings_shown(values) if values else [],
             "table": _table(proof),
             "facts": _facts_of(proof),
             "confusion": confusion_of(cases),

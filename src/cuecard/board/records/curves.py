@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cuecard.board.records.summary import number
+from cuecard.board.records.files import number
 
 _MOST_POINTS = 800
 # A key of the log's events -> what it is called. The first two share an axis.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cuecard.board.missing import MissingError
+from cuecard.comparison.contest.standing import FILE as CONTESTANT
 from cuecard.folder_lock import LOCK, locked_inodes
 from cuecard.runs.run_kinds import KINDS, RunKind
 from cuecard.search.journal import FILE as JOURNAL
@@ -23,7 +24,9 @@ Stamp = tuple[int, int] | None
 """A file's time and size; None where there is none."""
 
 _DEEPEST = 4  # folders below the root in which runs are looked for
-_DEEPEST_PART = 2
+_DEEPEST_PART = 4
+# What makes a folder in a run's a part that has a page.
+_PART = (LOG, CONTESTANT)
 _MOST_KEPT = 4_096
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(~[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _IN_USE_SECONDS = 120.0
@@ -54,8 +57,8 @@ class RunPlace:
 
     @property
     def changed(self) -> float:
-        """When its log or settings were last written; seconds since 1970."""
-        names = (LOG, JOURNAL, *(() if self.kind is None else (self.kind.file,)))
+        """When its log, settings or result were last written; seconds since 1970."""
+        names = (*_PART, JOURNAL, *(() if self.kind is None else (self.kind.file, self.kind.done)))
         return max((self.files[name][0] / 1e9 for name in names if name in self.files), default=0.0)
 
 
@@ -126,7 +129,7 @@ class RunIndex:
         raise MissingError("there is no such run", where=str(self.root), got=slug)
 
     def parts(self, place: RunPlace) -> list[RunPlace]:
-        """The folders below a run's that have a log or settings of their own, by name."""
+        """The folders below a run's that are runs or contestants of their own, by name."""
         found = list(_parts(place.folder, place.name, _DEEPEST_PART, locked_inodes()))
         return sorted(found, key=lambda part: part.name)
 
@@ -178,7 +181,7 @@ def _parts(
 ) -> Iterator[RunPlace]:
     for inner in _scan(folder, name, locked)[1]:
         part = _scan(inner, f"{name}/{inner.name}", locked)[0]
-        if part.kind is not None or LOG in part.files:
+        if part.kind is not None or any(name in part.files for name in _PART):
             yield part
         if depth > 1:
             yield from _parts(inner, part.name, depth - 1, locked)

@@ -28,7 +28,17 @@ class Setting:
 
 
 def settings_shown(values: Mapping[str, Any]) -> list[Setting]:
-    """All settings, those that were changed first."""
+    """All settings, those that were changed first.
+
+    Args:
+        values: of a training, or of a run around one. Those of the training alone have defaults
+            here; the others are shown as changed.
+    """
+    inner = values.get("recipe")
+    if isinstance(inner, Mapping):
+        around = {key: value for key, value in values.items() if key != "recipe"}
+        own = [Setting(key, _shown(value), "", changed=True) for key, value in flat(around)]
+        return [*own, *settings_shown(inner)]
     usual = usual_settings(values)
     found = [
         Setting(

@@ -26,6 +26,7 @@ from cuecard.errors import BackboneError, ConfigError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.report import plain
 from cuecard.interrupts import may_cut
+from cuecard.tasks import Task
 from cuecard.training.setup import key_of, run_parts
 from cuecard.training.storage.log import rows_done
 from cuecard.training.storage.result import facts_of
@@ -148,7 +149,7 @@ class ContestRunner:
                 test = self._test_alone(prepared, contest)
             else:
                 test, measured = self._test_loaded(prepared, contest)
-        return replace(standing, test=facts_of(test), **measured), test
+        return replace(standing, test=_facts_of(test, contest.task), **measured), test
 
     def _test_alone(self, prepared: Prepared, contest: Contest) -> Evaluation:
         task, predictions = contest.task, prepared.predictions
@@ -215,6 +216,13 @@ def _prepared(contender: Contender, contest: Contest) -> Prepared:
         return contender.prepare(contest)
     with may_cut():
         return contender.prepare(contest)
+
+
+def _facts_of(test: Evaluation, task: Task) -> dict[str, Any]:
+    """What is kept of a test beside its answers: also its score, for those who watch."""
+    metric = task.spec.task_kind.headline
+    score = {"score": float(test.metrics[metric]), "ci95": plain(test.ci95.get(metric))}
+    return {**facts_of(test), "metric": metric, **score}
 
 
 def _told(standing: Standing, test: Evaluation | None) -> dict[str, Any]:

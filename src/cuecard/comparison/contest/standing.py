@@ -68,7 +68,7 @@ class Standing:
         peak_bytes: the most memory while it was prepared; None where it is not known.
         weights, switch, forgetting: None for one that asks no backbone.
         others: scores on other tasks.
-        test: seconds and tokens per request of the test.
+        test: seconds and tokens per request of the test, and its score.
     """
 
     name: str

@@ -12,6 +12,7 @@ from cuecard.evaluation.charts.intervals import Scored, score_ends
 from cuecard.evaluation.charts.svg import BLUE, GREY, element, picture, share, words
 
 _WIDTH, _HEIGHT, _TOP, _AXIS, _LANE = 640, 240, 16, 48, 22
+_NARROW = 330  # as wide as on a phone
 _LEFT, _RIGHT = 0.09, 0.98
 _ROOM = 0.03  # between the ends of the axis and the first and the last dot
 _ZERO = 0.1  # what costs nothing lies so far before the rest, which has logarithms
@@ -67,6 +68,7 @@ def pareto_chart(points: Sequence[Priced], metric: str, cost: str) -> str:
     parts.append(words(cost, x=middle, y=_HEIGHT + 36, text_anchor="middle"))
     parts += _frontier(best, x, y)
     parts += _dots(points, best, x, y)
+    parts += _numbers(points, best, x, y)
     for number, point in enumerate(points, 1):
         lane = _HEIGHT + _AXIS + _LANE * number - 6
         parts += _legend(number, point, strong=point in best, y=lane)
@@ -123,9 +125,8 @@ def _dots(
     x: Callable[[float], float],
     y: Callable[[float], float],
 ) -> Iterator[str]:
-    """Each point's interval, dot and number, which lies where the picture has room for it."""
-    taken = [(x(point.cost) * _WIDTH, y(point.scored.value)) for point in points]
-    for number, point in enumerate(points, 1):
+    """Each point's interval and dot."""
+    for point in points:
         colour, kind = (BLUE, "strong") if point in best else (GREY, "other")
         across, down = share(x(point.cost)), y(point.scored.value)
         interval = point.scored.interval
@@ -133,11 +134,22 @@ def _dots(
             bar = {"x1": across, "x2": across, "y1": y(interval.low), "y2": y(interval.high)}
             yield element("line", **bar, stroke=colour, class_=kind)
         yield element("circle", cx=across, cy=down, r=5, fill=colour, class_=f"dot {kind}")
-        dx, dy, anchor = _place(x(point.cost) * _WIDTH, down, taken)
+
+
+def _numbers(
+    points: Sequence[Priced],
+    best: Sequence[Priced],
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+) -> Iterator[str]:
+    """Each dot's number, where a narrow picture has room for it."""
+    taken = [(x(point.cost) * _NARROW, y(point.scored.value)) for point in points]
+    for number, point in enumerate(points, 1):
+        down = y(point.scored.value)
+        dx, dy, anchor = _place(x(point.cost) * _NARROW, down, taken)
         weight = "bold" if point in best else "normal"
-        yield words(
-            str(number), x=across, y=down + dy, dx=dx, text_anchor=anchor, font_weight=weight
-        )
+        place = {"x": share(x(point.cost)), "dx": dx, "y": down + dy, "text_anchor": anchor}
+        yield words(str(number), **place, font_weight=weight)
 
 
 def _place(x: float, y: float, taken: list[tuple[float, float]]) -> tuple[int, int, str]:
