@@ -6,6 +6,7 @@ import asyncio
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.writing import instruction_in
+from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
 from support.data.reviews import SPEC, review_task
 from support.scripted_search import (
@@ -54,6 +56,20 @@ def test_a_searcher_keeps_its_promises(name: str, tmp_path: Path) -> None:
     silent = world()
     again = search(name, tmp_path, silent)
     assert told(again) == told(found) and not silent.requests and again.spent == found.spent
+
+
+@pytest.mark.parametrize("name", SCRIPTED)
+def test_a_searcher_reads_the_settings_that_it_says(name: str) -> None:
+    read = set[str]()
+
+    class Watched(SearchSettings):
+        def __getattribute__(self, setting: str) -> Any:
+            read.add(setting)
+            return super().__getattribute__(setting)
+
+    search(name, settings=Watched(**SETTINGS.model_dump()))
+    some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
+    assert read & some == {*SEARCHERS[name].settings}
 
 
 def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> None:

@@ -38,7 +38,7 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer, Scorer
-from cuecard.search.searchers import SEARCHERS, asks_llm, at_hand
+from cuecard.search.searchers import SEARCHERS, asks_llm, at_hand, check_settings
 from cuecard.search.solver import EngineSolver, LLMSolver, Solver
 from cuecard.search.words.saved_words import candidates_of
 from cuecard.tasks import Task
@@ -176,7 +176,7 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
 
 
 def _check_needs(plan: SearchRecipe) -> None:
-    """Refuse a searcher that lacks what it needs."""
+    """Refuse a searcher that lacks what it needs, and what it has no use for."""
     if plan.llm is not None and not asks_llm(plan.searcher):
         raise ConfigError(
             "this searcher does not ask an LLM to write",
@@ -184,6 +184,7 @@ def _check_needs(plan: SearchRecipe) -> None:
             got=f"--searcher {plan.searcher}",
             expected=", ".join(name for name in SEARCHERS if asks_llm(name)),
         )
+    check_settings(plan.searcher, plan.search)
     labels = KINDS[plan.recipe.task.kind].labelled
     has = at_hand(llm=plan.llm is not None, labels=labels, model=plan.solver is None)
     missing = SEARCHERS[plan.searcher].missing(has)

@@ -9,8 +9,11 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cuecard.errors import ConfigError
+
 if TYPE_CHECKING:
     from cuecard.search.searcher import Searcher
+    from cuecard.search.settings import SearchSettings
 
 AUTO = "auto"
 """The portfolio of the searchers that are possible."""
@@ -41,11 +44,13 @@ class SearcherEntry:
         needs: of `NEEDS`.
         in_auto: whether the portfolio has it; not those that do what another one does too, that
             find no words, or that take thousands of calls before they find anything.
+        settings: of `SearchSettings`, those that not every searcher has a use for.
     """
 
     home: tuple[str, str]
     needs: tuple[str, ...] = ()
     in_auto: bool = True
+    settings: tuple[str, ...] = ()
 
     def make(self) -> Searcher:
         """A new one, for one search."""
@@ -62,26 +67,50 @@ class SearcherEntry:
         return next((NEEDS[need] for need in self.needs if need not in at_hand), None)
 
 
+_SWAPS = ("trigger_tokens", "fluency", "population", "step_rows")
+
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
-        AUTO: SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
-        "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
+        AUTO: SearcherEntry(
+            ("portfolio", "Portfolio"), in_auto=False, settings=("show", "words_by")
+        ),
+        "demonstrations": SearcherEntry(("demonstrations", "Demonstrations"), settings=("show",)),
         "calibration": SearcherEntry(
             ("fitted.calibration", "Calibration"), ("labels", "likelihoods")
         ),
         "label-words": SearcherEntry(
-            ("fitted.label_words", "LabelWordSearch"), ("labels", "likelihoods")
+            ("fitted.label_words", "LabelWordSearch"),
+            ("labels", "likelihoods"),
+            settings=("words_by",),
         ),
         "grips": SearcherEntry(("grips", "GrIPS")),
         "autoprompt": SearcherEntry(
-            ("gradient.autoprompt", "AutoPrompt"), ("gradients",), in_auto=False
+            ("gradient.autoprompt", "AutoPrompt"),
+            ("gradients",),
+            in_auto=False,
+            settings=("words_by", *_SWAPS),
         ),
-        "gcg": SearcherEntry(("gradient.gcg", "GCG"), ("gradients",), in_auto=False),
-        "pez": SearcherEntry(("gradient.pez", "PEZ"), ("gradients",), in_auto=False),
+        "gcg": SearcherEntry(
+            ("gradient.gcg", "GCG"), ("gradients",), in_auto=False, settings=_SWAPS
+        ),
+        "pez": SearcherEntry(
+            ("gradient.pez", "PEZ"),
+            ("gradients",),
+            in_auto=False,
+            settings=("trigger_tokens", "fluency", "step_rows"),
+        ),
         RLPROMPT: SearcherEntry(
-            ("black_box.rlprompt", "RLPrompt"), ("likelihoods",), in_auto=False
+            ("black_box.rlprompt", "RLPrompt"),
+            ("likelihoods",),
+            in_auto=False,
+            settings=("population", "step_rows", "written_tokens"),
         ),
-        "bbt": SearcherEntry(("black_box.bbt", "BBT"), ("likelihoods", "cma"), in_auto=False),
+        "bbt": SearcherEntry(
+            ("black_box.bbt", "BBT"),
+            ("likelihoods", "cma"),
+            in_auto=False,
+            settings=("population", "step_rows"),
+        ),
         "ape": SearcherEntry(("llm.ape", "APE"), ("llm",), in_auto=False),
         "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
         "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",), in_auto=False),
@@ -119,6 +148,25 @@ def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[
 def asks_llm(name: str) -> bool:
     """Whether a searcher uses an LLM that writes: those that need one, and the portfolio."""
     return name == AUTO or "llm" in SEARCHERS[name].needs
+
+
+def check_settings(name: str, settings: SearchSettings) -> None:
+    """Refuse settings that a searcher has no use for.
+
+    Raises:
+        ConfigError: one that differs from its default.
+    """
+    some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
+    for setting in sorted(some - {*SEARCHERS[name].settings}):
+        value = getattr(settings, setting)
+        if value != type(settings).model_fields[setting].default:
+            raise ConfigError(
+                f"this searcher has no use for {setting}",
+                where=f"--searcher {name}",
+                got=f"{setting}: {value}",
+                expected="--searcher "
+                + ", ".join(each for each, one in SEARCHERS.items() if setting in one.settings),
+            )
 
 
 def left_out(searchers: Mapping[str, str]) -> str:

@@ -216,6 +216,7 @@ def test_a_model_in_this_process_writes(
         (("--searcher", "opro"), "needs an LLM that writes"),
         (("--search-budget", "much"), "the search budget cannot be read"),
         (("--search-budget", "9 calls"), "too small to compare prompts"),
+        (("--searcher", "grips", "--fluency", "0.5"), "expected: --searcher autoprompt, gcg, pez"),
         (("--searcher", "grips", "--llm", "gpt-4o"), "does not ask an LLM to write"),
         (("--llm", "x", "--llm-url", "http://x", "--llm-price", "-1,2"), "--llm-price"),
         (("--set", "training.steps=3"), "a search trains nothing"),
