@@ -157,6 +157,13 @@ def test_too_few_rows_to_split_is_an_error(write: Write) -> None:
     assert "more rows" in str(caught.value.hint)
 
 
+def test_columns_that_are_swapped_are_guessed(write: Write) -> None:
+    rows = "".join(f"{'ab'[index % 2]},review {index}\n" for index in range(100))
+    with pytest.raises(DataError, match="no rows are left for") as caught:
+        Task.from_file(write("a.csv", f"text,label\n{rows}"))
+    assert "--label-field" in str(caught.value.hint)
+
+
 def test_records_in_memory() -> None:
     records = [Record({"text": str(index)}, "ab"[index % 2]) for index in range(100)]
     task = Task.from_records(SPEC, records, split=(0.9, 0.1, 0))

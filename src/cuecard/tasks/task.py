@@ -33,6 +33,7 @@ from cuecard.types import Record, Split
 __all__ = ["SpecOptions", "Task", "TaskSpec"]
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
+_SOME_ROWS = 10  # of which two should have the same label
 
 
 class SpecOptions(TypedDict, total=False):
@@ -226,7 +227,7 @@ class Task:
                     where=f"split {', '.join(f'{part:g}' for part in split)}",
                     got=", ".join(f"{rows} {other}" for other, rows in report.rows.items()),
                     expected="rows in every split",
-                    hint="give more rows, another split seed, or a file for each split",
+                    hint=_more_rows(spec, report),
                 )
         if decided := spec.task_kind.fitted(spec, splits.train):
             spec = spec.model_copy(update=decided)
@@ -323,3 +324,10 @@ def _cut_missing(
     cut = split_records(rows, (1 - validation - test, validation, test), seed, fields)
     own = {name: tuple(given[name]) for name in SPLITS[1:] if name in given}
     return replace(cut, **own), missing
+
+
+def _more_rows(spec: TaskSpec, report: SplitReport) -> str:
+    """What may help where a split is left without rows."""
+    if len(spec.labels) >= sum(report.rows.values()) >= _SOME_ROWS:
+        return "no two rows have the same label: name the labels' column (--label-field)"
+    return "give more rows, another split seed, or a file for each split"
