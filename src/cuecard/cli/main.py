@@ -84,6 +84,10 @@ COMMANDS = {
         "use.predict",
         "Predict labels with their probabilities, or generate texts, for new inputs.",
     ),
+    "errors": (
+        "use.errors",
+        "List a run's rows that are answered wrongly, unsurely, or probably mislabelled.",
+    ),
     "inspect": (
         "use.inspect",
         "Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.",

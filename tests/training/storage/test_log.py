@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cuecard.evaluation.cases.case import read_predictions
 from cuecard.training.storage.log import RunLog, read_log
-from cuecard.training.storage.result import read_predictions
 
 # What `str.splitlines` takes for a line's end, and JSON does not escape.
 ENDS = "a\u2028b\u2029c\x85d"

@@ -10,6 +10,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import CuecardError
+from cuecard.evaluation.cases.case import read_predictions
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.report import write_json
 from cuecard.tasks import Task
@@ -106,16 +107,6 @@ def _tested(folder: Path, task: Task, result: Result) -> Evaluation | None:
 def facts_of(test: Evaluation) -> dict[str, Any]:
     """What is kept of an evaluation beside its predictions."""
     return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
-
-
-def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `predictions.jsonl`, see `Evaluation.save_predictions`.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is not whole.
-    """
-    # By bytes: a row's text may hold characters that end a line for `str.splitlines`.
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def read_evaluation(path: Path, task: Task, facts: Mapping[str, Any], seed: int) -> Evaluation:
