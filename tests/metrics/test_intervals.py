@@ -16,6 +16,7 @@ from cuecard.metrics.intervals import (
     paired_interval,
     paired_proportions_interval,
     proportion_interval,
+    ratio_interval,
     rows_for_margin,
 )
 
@@ -168,3 +169,33 @@ def test_counts_and_lengths_that_cannot_be_are_refused() -> None:
         paired_proportions_interval(2, 2, 3)
     with pytest.raises(ConfigError, match="two rows"):
         bootstrap_statistic(1, lambda rows: np.zeros(len(rows)), 0)
+
+
+def test_a_ratio_of_rows_alike_is_a_mean() -> None:
+    shares = [0.0, 0.25, 1.0, 0.5, 0.75, 1.0]
+    assert ratio_interval([4 * share for share in shares], [4] * 6) == mean_interval(shares)
+    assert ratio_interval([3, 3], [3, 3]) == proportion_interval(2, 2)
+
+
+def test_a_ratio_holds_the_truth_though_rows_are_unlike() -> None:
+    """Long rows are right more often, and tokens of one row are right together."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([1, 2, 4, 12])
+    chances = np.array([0.5, 0.7, 0.9, 0.97])
+    truth = float((sizes * chances).sum() / sizes.sum())
+    held = 0
+    for _ in range(400):
+        kinds = rng.integers(0, 4, 40)
+        skill = np.where(rng.random(40) < 0.5, 1.0, 2 * chances[kinds] - 1)
+        right = rng.binomial(sizes[kinds], skill)
+        found = ratio_interval(right, sizes[kinds])
+        assert found.low <= right.sum() / sizes[kinds].sum() <= found.high
+        held += found.low <= truth <= found.high
+    assert held / 400 >= LEAST
+    assert ratio_interval([1, 2, 3], [1, 2, 3]).low < 1 == ratio_interval([1, 2], [1, 2]).high
+
+
+@pytest.mark.parametrize(("parts", "wholes"), [([1], [1, 2]), ([0, 1], [0, 1]), ([2], [1])])
+def test_what_is_no_ratio(parts: list[int], wholes: list[int]) -> None:
+    with pytest.raises(ConfigError):
+        ratio_interval(parts, wholes)

@@ -166,6 +166,44 @@ def paired_interval(
     return _adjusted(differences, -1.0, level)
 
 
+def ratio_interval(
+    parts: Sequence[float] | NDArray[Any],
+    wholes: Sequence[float] | NDArray[Any],
+    *,
+    level: float = LEVEL,
+) -> Interval:
+    """The interval of sum(parts) / sum(wholes), such as right tokens of all tokens, over rows.
+
+    Rows are what is drawn: tokens of one row are alike. `mean_interval` where every row is as long
+    as the others; else Student's t of the ratio's residuals (Cochran, Sampling Techniques, 1977,
+    section 6.4) after one more row of average length with none right and one with all.
+
+    Args:
+        parts, wholes: [n], each part from 0 to its whole, which is above 0.
+
+    Raises:
+        ConfigError: as `mean_interval`, or lists of different lengths.
+    """
+    sizes = np.asarray(wholes, dtype=np.float64)
+    if len(sizes) != len(parts) or not (sizes > 0).all():
+        raise ConfigError(
+            "a ratio needs a whole above 0 for each part",
+            got=f"{len(parts)} parts and {len(sizes)} wholes",
+            expected="equal numbers",
+        )
+    found = np.asarray(parts, dtype=np.float64)
+    shares = _as_numbers(found / sizes, 0.0)
+    if (sizes == sizes[0]).all():
+        return mean_interval(shares, level=level)
+    mean = float(sizes.mean())
+    wide, whole = np.append(found, [0.0, mean]), np.append(sizes, [mean, mean])
+    ratio = float(wide.sum() / whole.sum())
+    spread = float((wide - ratio * whole).std(ddof=1)) / (float(whole.mean()) * len(wide) ** 0.5)
+    around = _around(ratio, student(len(wide), level) * spread, 0.0)
+    plain = float(found.sum() / sizes.sum())
+    return Interval(min(around.low, plain), max(around.high, plain))
+
+
 def rows_for_margin(margin: float, *, level: float = LEVEL) -> int | None:
     """The fewest rows on which a paired interval of equal answers ends at or below a margin.
 

@@ -22,14 +22,11 @@ from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.metrics.intervals import rows_for_margin
-from cuecard.registry.margin import MARGIN
+from cuecard.metrics.margin import FEWEST, MARGIN
 from cuecard.registry.records.schemas import Version
 from cuecard.registry.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, Interval, Record
-
-FEWEST = 30
-"""On fewer rows every check refuses."""
 
 
 @dataclass

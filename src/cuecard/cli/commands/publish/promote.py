@@ -19,7 +19,7 @@ from cuecard.cli.registry_options import (
 from cuecard.cli.sources import BackboneSource
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
-from cuecard.registry.margin import MARGIN
+from cuecard.metrics.margin import MARGIN
 
 # Options that say how the rows of --not-worse-on are read and compared.
 _OF_ROWS = ("margin", "text_field", "label_field", "batch_rows")
