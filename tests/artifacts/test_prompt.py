@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.artifacts.safetensors_file import TENSOR_NAME
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError
@@ -108,6 +109,17 @@ def test_with_metrics_changes_metrics_and_digest_alone(prompt: Prompt) -> None:
     assert restored.digest == prompt.digest
     with pytest.raises(ConfigError, match="cannot be stored"):
         prompt.with_metrics({"accuracy": float("nan")})
+
+
+def test_a_ported_prompt_says_from_which_one(prompt: Prompt, tmp_path: Path) -> None:
+    assert "ported_from" not in json.loads(prompt.manifest.to_bytes())  # digests stay as they were
+    entry = PortedFrom(name="reviews", version=3, digest=prompt.digest, backbone="small")
+    ported = prompt.with_metrics({}, ported_from=entry)
+    ported.save(tmp_path / "p")
+    found = Prompt.load(tmp_path / "p")
+    assert found.manifest.ported_from == entry and found.digest == ported.digest != prompt.digest
+    assert str(entry) == f"reviews@3 on small ({prompt.digest[:12]})"
+    assert found.with_metrics({"accuracy": 1.0}).manifest.ported_from == entry
 
 
 def test_save_keeps_another_prompt_unless_told(

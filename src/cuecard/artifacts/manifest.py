@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from cuecard.artifacts.files import MANIFEST_FILE, MAX_JSON_BYTES, PEFT_FILE, require
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import (
     MAX_WIDTH,
@@ -95,6 +96,7 @@ class Manifest(Sealed):
         rows: hashes of the rows it was trained and selected on; None where unknown.
         seed: the run's seed; None where unknown.
         parameters: how many numbers were trained; None where unknown.
+        ported_from: the prompt of another backbone whose answers it was trained on; None for none.
         metrics: measured values, with their intervals; no timings, so that equal runs give equal
             digests.
         prior: label -> log-prior that was measured for calibration.
@@ -127,6 +129,8 @@ class Manifest(Sealed):
     seed: int | None = None
     # Left out where unknown, as in prompts of before it was kept, whose digests stay.
     parameters: ParametersEntry | None = Field(default=None, exclude_if=lambda entry: entry is None)
+    # Left out by prompts that are no ports, whose digests stay.
+    ported_from: PortedFrom | None = Field(default=None, exclude_if=lambda entry: entry is None)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     prior: dict[str, FiniteFloat] | None = None
     test_vectors: tuple[TestVector, ...] = Field(min_length=1, max_length=MAX_TEST_VECTORS)

@@ -21,6 +21,7 @@ from cuecard.artifacts.files import (
     read_folder,
     require,
 )
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.artifacts.manifest import (
     Manifest,
     ParametersEntry,
@@ -265,9 +266,17 @@ class Prompt:
             publish_folder(folder, contents, overwrite=overwrite)
         return folder
 
-    def with_metrics(self, metrics: Mapping[str, Any]) -> Prompt:
-        """The same prompt with other metrics, and so with another digest."""
+    def with_metrics(
+        self, metrics: Mapping[str, Any], ported_from: PortedFrom | None = None
+    ) -> Prompt:
+        """The same prompt with other metrics, and so with another digest.
+
+        Args:
+            ported_from: the prompt that it was ported from; by default what it says now.
+        """
         document = {**self.manifest.model_dump(), "metrics": dict(metrics)}
+        if ported_from is not None:
+            document["ported_from"] = ported_from
         try:
             return Prompt(self.tensors, Manifest.model_validate(document))
         except ValidationError as error:

@@ -195,6 +195,7 @@ class Registry:
                 metrics=manifest.metrics,
                 data_hash=manifest.data_hash,
                 seed=manifest.seed,
+                ported_from=manifest.ported_from,
                 **provenance,
             )
 

@@ -62,6 +62,7 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("labels", ", ".join(words) or f"(none: {spec.target_field})"),
         ("backbone", f"{entry.name}: {entry.num_layers} layers, {entry.vocab_size:,} tokens"),
         ("fingerprint", print_of),
+        *(() if manifest.ported_from is None else (("ported from", str(manifest.ported_from)),)),
         *_metrics(manifest.metrics),
         ("calibration", "none" if manifest.prior is None else json.dumps(manifest.prior)),
         ("data", manifest.data_hash or "unknown"),

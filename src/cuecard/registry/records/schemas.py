@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cuecard.artifacts.files import MAX_TENSOR_BYTES
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.sealed import Sha256
 from cuecard.errors import RegistryError
@@ -78,7 +79,7 @@ class VersionRecord(Document):
         files: the files of the prompt folder, by name.
         content: SHA-256 over `files`; the same for versions with the same content.
         digest: the prompt's own (docs/artifact.md).
-        method, kind, backbone, metrics, data_hash, seed: copied from the prompt.
+        method, kind, backbone, metrics, data_hash, seed, ported_from: copied from the prompt.
         at, by, why: time (UTC, by the writer's clock), author and note. For people: clocks decide
             nothing.
         id: random, so that no two writers write the same bytes.
@@ -96,6 +97,7 @@ class VersionRecord(Document):
     metrics: dict[str, JsonValue]
     data_hash: str = Field(max_length=64)
     seed: int | None
+    ported_from: PortedFrom | None = Field(default=None, exclude_if=lambda entry: entry is None)
     at: Text
     by: Text
     why: Text
