@@ -86,6 +86,7 @@ def _row(row: Compared, full: Evaluation | None, position_bytes: int) -> dict[st
         "same": found.same,
         "same_ci95": found.ci95,
         "agreement": found.agreement,
+        "agreement_ci95": found.agreement_ci95,
         "kl": found.kl,
     }
     if row.score is None or full is None:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError
-from cuecard.names import data_source, load_backbone
+from cuecard.names import load_backbone
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.compiling.recipe import CompileRecipe
 from cuecard.runs.compiling.report import report_of, write_report
+from cuecard.runs.compiling.rows import labelled_rows_of, unlabelled_rows
 from cuecard.runs.folder import RunFolder
-from cuecard.tasks import TaskSpec, read_records
-from cuecard.tasks.readers.plain_lines import is_plain, read_lines
+from cuecard.tasks import TaskSpec
 from cuecard.tasks.readers.text_files import read_text
 from cuecard.training.compiling.compiler import TextCompiler
 from cuecard.training.compiling.full_text import FullText, with_place
@@ -103,8 +102,7 @@ def _compiler(
     """Everything read and checked; and a digest of what the run depends on."""
     spec = with_place(TaskSpec.parse(recipe.asked))
     content = read_text(Path(recipe.text))
-    inputs = _inputs(recipe, spec, progress)
-    labelled = _labelled(recipe, spec, progress)
+    inputs, labelled = _inputs(recipe, spec, progress), _labelled(recipe, spec, progress)
     backbone = _backbone(recipe, progress)
     text = FullText.of(backbone, spec, content)
     asking: list[Record] | QuestionWriter = inputs
@@ -135,63 +133,18 @@ def _backbone(recipe: CompileRecipe, progress: Progress | None) -> Backbone:
 
 
 def _inputs(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) -> list[Record]:
-    """The inputs, without labels; none where the backbone is to write them.
-
-    Raises:
-        ConfigError: lines for a template with several fields.
-        DataError: they cannot be used.
-    """
+    """The inputs, without labels; none where the backbone is to write them."""
     if recipe.inputs is None:
         return []
-    source, fields = data_source(recipe.inputs, progress), spec.record_fields
-    if is_plain(Path(source)):
-        if len(fields) != 1:
-            raise ConfigError(
-                "lines of text are one field, and the template has several",
-                where="inputs",
-                got=", ".join(fields),
-                expected="a file with these columns, such as .csv or .jsonl",
-            )
-        return read_lines(source, fields[0], limit=recipe.limit)
-    return read_records(
-        source,
-        fields=fields,
-        target_field=None,
-        limit=recipe.limit,
-        columns=_columns(recipe, spec),
-        readers=spec.readers(None, _columns(recipe, spec)),
+    return unlabelled_rows(
+        recipe.inputs, spec, text_field=recipe.text_field, limit=recipe.limit, progress=progress
     )
 
 
 def _labelled(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) -> list[Record]:
     if recipe.eval is None:
         return []
-    columns = _columns(recipe, spec)
-    return read_records(
-        data_source(recipe.eval, progress),
-        fields=spec.record_fields,
-        target_field=spec.target_field,
-        columns=columns,
-        readers=spec.readers(spec.target_field, columns),
-    )
-
-
-def _columns(recipe: CompileRecipe, spec: TaskSpec) -> dict[str, str]:
-    """Which column {text} is read from.
-
-    Raises:
-        ConfigError: a column for a template without it.
-    """
-    if recipe.text_field is None:
-        return {}
-    if "text" not in spec.field_names:
-        raise ConfigError(
-            "a text column is given, but the template has no {text}",
-            where="text_field",
-            got=recipe.text_field,
-            expected=f"no text_field: the template reads {', '.join(spec.field_names)}",
-        )
-    return {"text": recipe.text_field}
+    return labelled_rows_of(recipe.eval, spec, text_field=recipe.text_field, progress=progress)
 
 
 def _finished(folder: Path, key: str) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.tasks import Task
+from cuecard.training.compiling.answers import answers_by_input, shares_of, task_of
 from cuecard.training.compiling.fidelity import AnsweredInputs
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
@@ -24,7 +25,7 @@ from cuecard.training.compiling.prompts import CompiledSettings
 from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.training.compiling.starts import injection_of_start, start_of
-from cuecard.training.compiling.teacher import TextTeacher, answers_by_input, task_of
+from cuecard.training.compiling.teacher import TextTeacher
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.top_tokens import Taught
@@ -142,12 +143,12 @@ class TextCompiler:
             text.check_rows(self._inputs)
         teacher = TextTeacher(text, self._inputs, self._folder)
         answers = teacher.answers(log)
-        task = task_of(text, self._inputs, answers)
+        task = task_of(text.spec, self._inputs, answers, "the full text")
         taught = teacher.taught(task, self._settings.top)
         answers_to = answers_by_input(self._inputs, answers)
         setups = self._setups(task, taught, answers_to)
         validation, test = (
-            AnsweredInputs(text, rows, answers_to(rows), taught)
+            AnsweredInputs(text.backbone, text.spec, text.slot, rows, answers_to(rows), taught)
             for rows in (task.validation, task.test)
         )
         runs = [self._train(length, *given) for length, given in setups.items()]
@@ -183,10 +184,7 @@ class TextCompiler:
         """Each length's prompt before it is trained, and its training."""
         text = self._text
         samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
-        shares = [
-            [[each.probabilities[label] for label in text.spec.labels] for each in answers_to(rows)]
-            for rows in (task.train, task.validation)
-        ]
+        shares = [shares_of(text.spec, answers_to(rows)) for rows in (task.train, task.validation)]
         found = {}
         for length in self._settings.into:
             start = start_of(text, length, self._settings, samples)

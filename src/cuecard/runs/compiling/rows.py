@@ -1,0 +1,92 @@
+"""Rows of files as a task asks for them: inputs without labels, and labelled rows to score with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cuecard.catalogue import Progress
+from cuecard.errors import ConfigError
+from cuecard.names import data_source
+from cuecard.tasks import TaskSpec, read_records
+from cuecard.tasks.readers.plain_lines import is_plain, read_lines
+from cuecard.types import Record
+
+
+def unlabelled_rows(
+    place: str,
+    spec: TaskSpec,
+    *,
+    text_field: str | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Inputs: lines of text for a template with one field, or the template's columns.
+
+    Raises:
+        ConfigError: lines for a template with several fields, or a text column for none.
+        DataError: they cannot be used.
+    """
+    source, fields = data_source(place, progress), spec.record_fields
+    if is_plain(Path(source)):
+        if len(fields) != 1:
+            raise ConfigError(
+                "lines of text are one field, and the template has several",
+                where="inputs",
+                got=", ".join(fields),
+                expected="a file with these columns, such as .csv or .jsonl",
+            )
+        return read_lines(source, fields[0], limit=limit)
+    columns = _columns(spec, text_field)
+    return read_records(
+        source,
+        fields=fields,
+        target_field=None,
+        limit=limit,
+        columns=columns,
+        readers=spec.readers(None, columns),
+        optional=spec.allow_empty,
+    )
+
+
+def labelled_rows_of(
+    place: str,
+    spec: TaskSpec,
+    *,
+    text_field: str | None = None,
+    label_field: str | None = None,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Rows with targets.
+
+    Raises:
+        ConfigError: a text column for a template without one.
+        DataError: they cannot be used.
+    """
+    columns, target = _columns(spec, text_field), label_field or spec.target_field
+    return read_records(
+        data_source(place, progress),
+        fields=spec.record_fields,
+        target_field=target,
+        columns=columns,
+        readers=spec.readers(target, columns),
+        optional=spec.allow_empty,
+    )
+
+
+def _columns(spec: TaskSpec, text_field: str | None) -> dict[str, str]:
+    """Which column the template's only field, or {text}, is read from.
+
+    Raises:
+        ConfigError: a column for a template with neither.
+    """
+    fields = spec.field_names
+    if text_field is None:
+        return {}
+    if len(fields) != 1 and "text" not in fields:
+        raise ConfigError(
+            "a text column is given, but the template has no {text}",
+            where="text_field",
+            got=text_field,
+            expected=f"no text_field: the template reads {', '.join(fields)}",
+        )
+    return {fields[0] if len(fields) == 1 else "text": text_field}
