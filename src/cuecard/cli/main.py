@@ -60,6 +60,11 @@ COMMANDS = {
         "train.compile_text",
         "Compile a long text in front of every request into a short prompt that answers alike.",
     ),
+    "port": (
+        "train.port",
+        "Port prompts to another backbone: new ones learn, without labels, what the old ones "
+        "answer.",
+    ),
     "meta-init": (
         "train.meta_init",
         "Learn from many tasks where the prompts of new ones start (Reptile, first-order MAML).",

@@ -104,6 +104,15 @@ COMPILE = RunKind(
     frozenset({"out", "device", "training.activations", "training.checkpoint_every"}),
     folders=("lengths", "prompt"),
 )
+PORT = RunKind(
+    "port",
+    "cuecard port",
+    "port.yaml",
+    "report.json",
+    ("teacher", "training", "prompts"),
+    frozenset({"out", "device", "training.activations", "training.checkpoint_every"}),
+    folders=("teacher", "training", "prompts"),
+)
 MULTITASK = RunKind(
     "multitask run",
     "cuecard multitask",
@@ -185,7 +194,7 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, COMPILE, MULTITASK, TRANSFER, VTAB, COMPARE),
+    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, COMPILE, PORT, MULTITASK, TRANSFER, VTAB, COMPARE),
     SEARCH,
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones.adapters.adapter import NO_ADAPTER
@@ -13,6 +14,20 @@ from cuecard.errors import ConfigError
 from cuecard.names import load_backbone
 from cuecard.saved_prompts.finding import SavedPrompt
 from cuecard.types import Backbone
+
+
+class OwnBackbone(NamedTuple):
+    """What to load for a prompt.
+
+    Attributes:
+        name: a catalogue name, a folder or a hub id.
+        quantize: how its weights are stored.
+        adapter: the folder of the LoRA adapter that is merged into it; None for none.
+    """
+
+    name: str | Path
+    quantize: Quantize
+    adapter: str | Path | None
 
 
 def load_own_backbone(
@@ -39,6 +54,30 @@ def load_own_backbone(
         BackboneError: it cannot be loaded.
         ConfigError: the prompt alone does not say what to load.
     """
+    found = own_backbone(prompt, saved, name, quantize=quantize, adapter=adapter)
+    return load_backbone(
+        found.name,
+        dtype=dtype,
+        device=device,
+        quantize=found.quantize,
+        adapter=found.adapter,
+        progress=progress,
+    )
+
+
+def own_backbone(
+    prompt: Prompt,
+    saved: SavedPrompt | None = None,
+    name: str | Path | None = None,
+    *,
+    quantize: Quantize | None = None,
+    adapter: str | Path | None = None,
+) -> OwnBackbone:
+    """What `load_own_backbone` loads.
+
+    Raises:
+        ConfigError: the prompt alone does not say it.
+    """
     made_on = prompt.manifest.backbone
     adapter = adapter or _adapter_of(saved)
     if adapter is None and made_on.fingerprint.adapter != NO_ADAPTER:
@@ -49,14 +88,8 @@ def load_own_backbone(
             expected="adapter= (--adapter) with the folder of the adapter "
             f"{made_on.fingerprint.adapter}",
         )
-    return load_backbone(
-        name or _backbone_name(prompt, saved),
-        dtype=dtype,
-        device=device,
-        quantize=quantize or loadable_form(made_on.fingerprint.quantize),
-        adapter=adapter,
-        progress=progress,
-    )
+    quantize = quantize or loadable_form(made_on.fingerprint.quantize)
+    return OwnBackbone(name or _backbone_name(prompt, saved), quantize, adapter)
 
 
 def _backbone_name(prompt: Prompt, saved: SavedPrompt | None) -> str:

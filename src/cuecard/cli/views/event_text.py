@@ -20,7 +20,8 @@ _ONE_ANSWER = 0.98
 def event_text(event: Event) -> str | None:
     """One event of a run's log in a line or two; None for events that are not shown."""
     write = _TEXTS.get(event["event"])
-    return None if write is None else write(event)
+    text = None if write is None else write(event)
+    return text if text is None or "prompt" not in event else f"{event['prompt']}: {text}"
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +52,11 @@ def _start(event: Event) -> str:
 def _length(event: Event) -> str:
     text = counted(event["text"], "token")
     return f"From a text of {text} into {counted(event['length'], 'position')}"
+
+
+def _together(event: Event) -> str:
+    prompts = counted(event["prompts"], "prompt")
+    return f"Training {prompts}, up to {event['together']} in one pass"
 
 
 def _advice(event: Event) -> str:
@@ -270,6 +276,7 @@ _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "advice": _advice,
     "vtab": _vtab,
     "length": _length,
+    "together": _together,
     "teachers": _teachers,
     "teacher_validation": _teacher,
     "resume": _resume,

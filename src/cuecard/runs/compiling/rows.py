@@ -9,6 +9,7 @@ from cuecard.errors import ConfigError
 from cuecard.names import data_source
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.readers.plain_lines import is_plain, read_lines
+from cuecard.tasks.task import text_columns
 from cuecard.types import Record
 
 
@@ -80,13 +81,6 @@ def _columns(spec: TaskSpec, text_field: str | None) -> dict[str, str]:
         ConfigError: a column for a template with neither.
     """
     fields = spec.field_names
-    if text_field is None:
-        return {}
-    if len(fields) != 1 and "text" not in fields:
-        raise ConfigError(
-            "a text column is given, but the template has no {text}",
-            where="text_field",
-            got=text_field,
-            expected=f"no text_field: the template reads {', '.join(fields)}",
-        )
-    return {fields[0] if len(fields) == 1 else "text": text_field}
+    if text_field is not None and len(fields) == 1:
+        return {fields[0]: text_field}
+    return text_columns(fields, text_field)

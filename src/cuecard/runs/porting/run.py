@@ -1,0 +1,165 @@
+"""Run a port, and leave its report in the run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.lineage import PortedFrom
+from cuecard.catalogue import Progress
+from cuecard.names import load_backbone
+from cuecard.progress_bar import with_progress_bar
+from cuecard.runs.compiling.rows import labelled_rows_of, unlabelled_rows
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.porting.recipe import OldPromptRecipe, PortRecipe
+from cuecard.runs.porting.report import report_of, write_report
+from cuecard.training.porting.porter import PROMPTS, PromptPorter
+from cuecard.training.porting.sources import PortSource
+from cuecard.training.storage.log import Observer
+from cuecard.types import Backbone
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class PortOutcome:
+    """What a recipe led to.
+
+    Attributes:
+        folder: the run's; the new prompts are in `prompts` there, by name.
+        report: what `report.json` says.
+    """
+
+    folder: Path
+    report: Mapping[str, Any]
+
+    def prompt_folder(self, name: str) -> Path:
+        """Where a new prompt is."""
+        return self.folder / PROMPTS / name
+
+
+@with_progress_bar
+def run_port(
+    recipe: PortRecipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> PortOutcome:
+    """Port as the recipe says; the run's folder holds everything.
+
+    A run of the same recipe in the folder is resumed; of a finished one the report is read.
+
+    Args:
+        overwrite: start again where the folder holds another run.
+
+    Raises:
+        CuecardError: see `PromptPorter`; files that cannot be read.
+    """
+    place = RunFolder.of(recipe)
+    place.check(recipe, overwrite=overwrite)
+    porter = _porter(recipe, observer, progress)
+    with place.claimed(recipe, overwrite=overwrite, fits=porter.fits) as folder:
+        report = _finished(folder, porter.key)
+        if report is None:
+            report = {**report_of(porter.run(), recipe), "key": porter.key}
+            write_report(report, folder)
+        return PortOutcome(folder, report)
+
+
+def plan_port(
+    recipe: PortRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """What a port would take, without asking or training anything.
+
+    Raises:
+        CuecardError: whatever `run_port` would refuse before its first answer.
+    """
+    RunFolder.of(recipe).check(recipe, overwrite=overwrite)
+    return {"folder": str(recipe.folder), **_porter(recipe, None, progress).plan()}
+
+
+def resume_port(
+    folder: str | Path, *, observer: Observer | None, progress: Progress | None
+) -> PortOutcome:
+    """Resume the run in a folder.
+
+    Raises:
+        TrainingError: there is no such run.
+    """
+    recipe = RunFolder(Path(folder), PortRecipe).to_resume()
+    return run_port(recipe, observer=observer, progress=progress)
+
+
+def _porter(
+    recipe: PortRecipe, observer: Observer | None, progress: Progress | None
+) -> PromptPorter:
+    """Everything read and checked; files before models."""
+    sources = [_source(name, old, recipe, progress) for name, old in recipe.prompts.items()]
+
+    def load(source: PortSource) -> Backbone:
+        old = recipe.prompts[source.name]
+        return load_backbone(
+            old.backbone,
+            dtype=recipe.dtype,
+            device=recipe.device,
+            quantize=old.quantize,
+            adapter=old.adapter,
+            progress=progress,
+        )
+
+    backbone = load_backbone(
+        recipe.backbone,
+        dtype=recipe.dtype,
+        device=recipe.device,
+        quantize=recipe.quantize,
+        adapter=recipe.adapter,
+        progress=progress,
+    )
+    return PromptPorter(
+        backbone,
+        sources,
+        load,
+        recipe.porting,
+        recipe.training,
+        folder=recipe.folder,
+        observer=observer,
+    )
+
+
+def _source(
+    name: str, old: OldPromptRecipe, recipe: PortRecipe, progress: Progress | None
+) -> PortSource:
+    prompt = Prompt.load(old.folder)
+    origin = PortedFrom(
+        name=name,
+        version=old.version,
+        digest=prompt.digest,
+        backbone=prompt.manifest.backbone.name,
+    )
+    spec = PortSource(name, prompt, origin, ()).spec
+    text_field, label_field, limit = recipe.text_field, recipe.label_field, recipe.limit
+    inputs = unlabelled_rows(
+        old.inputs, spec, text_field=text_field, limit=limit, progress=progress
+    )
+    labelled = []
+    if old.tests is not None:
+        labelled = labelled_rows_of(
+            old.tests, spec, text_field=text_field, label_field=label_field, progress=progress
+        )
+    return PortSource(name, prompt, origin, inputs, labelled)
+
+
+def _finished(folder: Path, key: str) -> dict[str, Any] | None:
+    """The report of the finished run in a folder; None where it is not this one's."""
+    try:
+        found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        names = [each["name"] for each in found["prompts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = all((folder / PROMPTS / name / "prompt.json").is_file() for name in names)
+    return found if whole and found.get("key") == key else None

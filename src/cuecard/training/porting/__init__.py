@@ -1,0 +1,1 @@
+"""Prompts of one backbone, trained anew for another from what they answer."""
