@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from cuecard.board.app import BoardApp, build_board
 from cuecard.board.settings import BoardSettings
 from cuecard.cli.recipe_flags import TRAIN
-from support.board_real_runs import save_comparison
+from support.board_real_runs import save_comparison, save_search
 from support.board_runs import answer, save_run
 
 MakeClient = Callable[..., TestClient]
@@ -39,6 +39,14 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("comparison")
     names = ("majority", "tfidf", "zero-shot", "lora")
     save_comparison(place / "runs" / "contest", place / "models", *names)
+    return place / "runs"
+
+
+@pytest.fixture(scope="session")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished search, called words; tests that change it copy it."""
+    place = tmp_path_factory.mktemp("search")
+    save_search(place / "runs" / "words", place / "models")
     return place / "runs"
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from cuecard.runs.compare.recipe import CompareRecipe
 from cuecard.runs.compare.run import run_compare
+from cuecard.runs.search.recipe import SearchRecipe
+from cuecard.runs.search.run import run_search
 from support.command_line import save_rows, save_tiny
 from support.data.reviews import reviews
 
@@ -20,6 +22,21 @@ def save_comparison(folder: Path, models: Path, *names: str, rows: tuple[int, ..
             {
                 "recipe": _recipe(models, folder) | {"training": {"steps": 2, "batch_rows": 8}},
                 "contest": {"contestants": list(names), "rows": list(rows), "rates": 1},
+            }
+        )
+    )
+    return folder
+
+
+def save_search(folder: Path, models: Path, *, budget: str = "900 calls", rounds: int = 2) -> Path:
+    """A finished search, of demonstrations and calibration, which need no LLM."""
+    run_search(
+        SearchRecipe.parse(
+            {
+                "recipe": _recipe(models, folder),
+                "searcher": "demonstrations",
+                "budget": budget,
+                "search": {"rows": 12, "proposals": 3, "rounds": rounds, "finalists": 2},
             }
         )
     )

@@ -14,7 +14,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
-from cuecard.search.asker import Asker
+from cuecard.search.asker import Asker, Observer
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
@@ -73,6 +73,7 @@ def search(
     budget: SearchBudget = NO_LIMITS,
     settings: SearchSettings = SETTINGS,
     rows: int = 100,
+    observer: Observer | None = None,
 ) -> Found:
     llm = llm or world()
     task = replace(review_task(rows), test=())
@@ -80,9 +81,8 @@ def search(
     asker = Asker(llm, calls, Price(1.0, 2.0), wait=0.0)
     solver = LLMSolver(asker, task.spec)
     model = SearchModel(shared_backbone(), calls)
-    made = Search(
-        task, START, SEARCHERS[name].make(), solver, calls, settings, asker=asker, model=model
-    )
+    options: dict[str, Any] = {"asker": asker, "model": model, "observer": observer}
+    made = Search(task, START, SEARCHERS[name].make(), solver, calls, settings, **options)
     return asyncio.run(made.run())
 
 

@@ -18,19 +18,21 @@ from cuecard.board.pages.cases import CasesPage
 from cuecard.board.pages.compare import ComparePage
 from cuecard.board.pages.comparison import ComparisonDetails
 from cuecard.board.pages.data import DataPage
+from cuecard.board.pages.details import Details
 from cuecard.board.pages.login import add_login
 from cuecard.board.pages.new import NewPage
 from cuecard.board.pages.play import PlayPage
 from cuecard.board.pages.registry import RegistryPage
 from cuecard.board.pages.run import RunPage
 from cuecard.board.pages.runs import RunsPage
+from cuecard.board.pages.search import SearchDetails
 from cuecard.board.records.index import FileCache, RunIndex
 from cuecard.board.records.thumbnails import Thumbnails
 from cuecard.board.settings import BoardSettings
 from cuecard.board.upstream import Upstream
 from cuecard.board.view import Pages, tagged
 from cuecard.errors import CuecardError
-from cuecard.runs.run_kinds import COMPARE
+from cuecard.runs.run_kinds import COMPARE, SEARCH, RunKind
 from cuecard.serving.http.auth import KeyStore
 
 STATIC = Path(str(files("cuecard.board"))) / "static"
@@ -71,7 +73,10 @@ def build_board(settings: BoardSettings, *, exported: bool = False) -> BoardApp:
     RunsPage(pages, index, cache).add_to(app)
     CasesPage(pages, index, cache, thumbnails).add_to(app)
     ComparePage(pages, index, cache).add_to(app)
-    details = {COMPARE: ComparisonDetails(index, cache)}
+    details: dict[RunKind, Details] = {
+        COMPARE: ComparisonDetails(index, cache),
+        SEARCH: SearchDetails(cache),
+    }
     RunPage(pages, index, cache, settings.flags, details).add_to(app)
     DataPage(pages, Path(), thumbnails).add_to(app)
     NewPage(pages, index, jobs, sessions, settings.flags).add_to(app)

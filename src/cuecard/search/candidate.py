@@ -13,7 +13,9 @@ from cuecard.artifacts.words.parts import TARGET
 from cuecard.engine.protocol import Held
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.tasks import TaskSpec
+from cuecard.tasks.template import Template
 from cuecard.types import InputTokens, Record, Tokenizer
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +81,35 @@ class PromptCandidate:
         """How many vectors stand in front of its words."""
         return 0 if self.soft is None else self.soft.injection.length
 
+    def text(self, spec: TaskSpec) -> str:
+        """Its words as people read them: instruction, solved records, the template of a record.
+
+        Args:
+            spec: the task that it asks.
+        """
+        words = spec.words if self.prompt.words is None else self.prompt.words
+        prompt, template = self.prompt, Template(self.prompt.template)
+        parts = [prompt.instruction]
+        for record in prompt.demonstrations:
+            right = spec.label_of(record)
+            answer = words.get(right, right)
+            told = template.render(record.texts, mask=answer)
+            parts.append(told if template.has_mask else f"{told} {answer}")
+        return "\n\n".join([part.strip() for part in parts if part.strip()] + [prompt.template])
+
+    @property
+    def beside(self) -> str:
+        """What it has beside its template, in words; "" for nothing."""
+        told = []
+        if self.vectors:
+            told.append(f"{counted(self.vectors, 'vector')} in front")
+        if self.prompt.words is not None:
+            told.append(f"words: {_pairs(self.prompt.words)}")
+        if self.prior is not None:
+            off = {label: f"{value:+.2f}" for label, value in self.prior.items()}
+            told.append(f"taken off the labels' scores: {_pairs(off)}")
+        return "; ".join(told)
+
     @property
     def length(self) -> int:
         """Characters and vectors of all that does not change from record to record."""
@@ -111,6 +142,10 @@ def held_vectors(vectors: Tensor) -> Held:
 def told_records(records: Sequence[Record]) -> list[Any]:
     """Records as keys of calls have them: the fields, and what is right."""
     return [[*record.texts.items(), str(record.target)] for record in records]
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{label} {value}" for label, value in values.items())
 
 
 def digest(value: Any) -> str:

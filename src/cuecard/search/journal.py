@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,59 @@ from cuecard.plain_files import writing_to
 from cuecard.search.budget import Amount
 
 FILE = "journal.jsonl"
+
+
+@dataclass
+class ModelSpent:
+    """What a model took.
+
+    Attributes:
+        answered, failed: how many calls have ended so.
+        open: how many have begun and not ended: they are under way, or were cut off.
+        spent: by the calls that have ended, and reserved for the open ones.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    open: int = 0
+    spent: Amount = field(default_factory=Amount)
+
+    def asked(self, reserved: Amount) -> None:
+        """A call begins."""
+        self.open, self.spent = self.open + 1, self.spent + reserved
+
+    def ended(self, reserved: Amount, spent: Amount, *, failed: bool) -> None:
+        """A call has ended."""
+        self.open, self.spent = self.open - 1, self.spent - reserved + spent
+        self.failed, self.answered = self.failed + failed, self.answered + (not failed)
+
+
+def spent_by_model(path: Path) -> tuple[dict[str, ModelSpent], float]:
+    """What each model took so far, and the seconds until the last call began.
+
+    The journal may be in use: nothing is written, and what is not an entry is passed over.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    open_calls: dict[str, tuple[ModelSpent, Amount]] = {}
+    models: dict[str, ModelSpent] = {}
+    seconds = 0.0
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+            if "asked" in row:
+                own, reserved = ModelSpent(), Amount.of(row["reserved"])
+                own = models.setdefault(str(row["model"]), own)
+                own.asked(reserved)
+                open_calls[row["asked"]] = (own, reserved)
+                seconds = max(seconds, float(row["seconds"]))
+            elif (key := row.get("answered", row.get("failed"))) in open_calls:
+                own, reserved = open_calls.pop(key)
+                own.ended(reserved, Amount.of(row["spent"]), failed="failed" in row)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue
+    return models, seconds
 
 
 class Journal:

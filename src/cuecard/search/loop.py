@@ -136,6 +136,7 @@ class Search:
         except BudgetSpent as error:
             raise needs.too_small(error) from error
         self._tell({"event": "start", "validation": first.score, "rows": len(first.answers)})
+        self._tell_scored(own)
 
     async def _validate(self, candidate: PromptCandidate) -> Racer:
         if candidate.key not in self._validated:
@@ -220,8 +221,7 @@ class Search:
                 "candidates": new,
                 "best": top.score,
                 "origin": top.candidate.origin,
-                "calls": self._calls.ledger.spent.calls,
-                "tokens": self._calls.ledger.spent.tokens,
+                **self._used,
             }
         )
         return new
@@ -259,7 +259,17 @@ class Search:
                 known = self._known.get(racer.candidate.key)
                 if known is None or len(racer.answers) > len(known.answers):
                     self._known[racer.candidate.key] = racer
+                if known is None:
+                    self._tell_scored(racer)
         return len(usable)
+
+    @property
+    def _used(self) -> dict[str, int]:
+        """What was spent so far; of a resumed search as it was then."""
+        return {"calls": self._calls.used.calls, "tokens": self._calls.used.tokens}
+
+    def _tell_scored(self, racer: Racer) -> None:
+        self._tell({"event": "scored", **racer.told(self._task.spec), **self._used})
 
     def _hear(self, event: dict[str, Any]) -> None:
         self._told.append(event)
@@ -288,7 +298,7 @@ class Search:
             except BudgetSpent:
                 break
             if len(finals) > 1:
-                told = {"validation": finals[-1].score, "origin": candidate.origin}
+                told = {"validation": finals[-1].score, **finals[-1].named()}
                 self._tell({"event": "final", **told})
         return finals
 

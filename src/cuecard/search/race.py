@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import mean
+from typing import Any
 
 from cuecard.lazy import lazy_module, np
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
+from cuecard.tasks import TaskSpec
 from cuecard.tasks.splits import drawn_at
 from cuecard.types import Record
 
@@ -39,6 +41,19 @@ class Racer:
     def score(self) -> float:
         """The mean of its answers; 0 without any."""
         return mean(each.score for each in self.answers) if self.answers else 0.0
+
+    def told(self, spec: TaskSpec) -> dict[str, Any]:
+        """The candidate and what it is worth so far, for a log.
+
+        Args:
+            spec: the task that it asks.
+        """
+        words = {"text": self.candidate.text(spec), "beside": self.candidate.beside}
+        return {**self.named(), "score": self.score, "rows": len(self.answers), **words}
+
+    def named(self) -> dict[str, str]:
+        """Which candidate it is."""
+        return {"key": self.candidate.key, "origin": self.candidate.origin}
 
 
 def raced_rows(train: Sequence[Record], settings: SearchSettings) -> list[Record]:

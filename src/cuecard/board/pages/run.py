@@ -69,6 +69,7 @@ class RunPage:
         events, own = cached_log(place, self.cache), self._details(place).live(place)
         data = {
             "run": summarise(place, self.cache),
+            "axis": "step",
             "progress": progress_of(events),
             "curves": [asdict(curve) for curve in curves_of(events)],
             "events": events[-_LAST_EVENTS:],

@@ -42,7 +42,8 @@ function joined(curves, keep) {
   return [steps, ...columns];
 }
 
-const PALETTE = { loss: "--blue", validation_loss: "--orange", validation_accuracy: "--green" };
+const PALETTE = { loss: "--blue", validation_loss: "--orange", validation_accuracy: "--green",
+                  best: "--blue", candidate: "--orange" };
 const SEVERAL = ["--blue", "--orange", "--green", "--red", "--violet", "--teal", "--brown", "--ink"];
 
 // Of one run each kind of curve has its colour, of several each run.
@@ -67,10 +68,11 @@ function plot(box, curves, keep) {
     scales: { x: { time: false }, y: { range: within } },
     axes: [{ ...axis }, { ...axis, size: 56 }],
     series: [
-      { label: "step" },
+      { label: box.parentElement.dataset.axis ?? "step" },
       ...curves.map((curve, place) => ({
         label: curve.name, stroke: strokes[place], width: 2, spanGaps: true,
-        points: { show: curve.key !== "loss" && curve.steps.length < 60 },
+        points: { show: curve.key === "candidate" || (curve.key !== "loss" && curve.steps.length < 60) },
+        ...(curve.key === "candidate" ? { paths: () => null } : {}),  // dots alone
         value: (_, value) => (value === null ? "–" : value.toFixed(4)),
       })),
     ],

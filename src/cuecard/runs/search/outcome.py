@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ from cuecard.search.candidate import AS_IT_WAS
 from cuecard.search.found import Found
 from cuecard.search.searchers import left_out
 from cuecard.tasks import TaskSpec
-from cuecard.validation_text import counted
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class SearchOutcome:
     """What a search led to.
 
     Attributes:
-        template: what was kept, with a record's fields by name.
+        template, start_template: what was kept and what was to be improved, exactly, with a
+            record's fields by name.
         prompt: the same for the backbone, without tensors; None where an LLM answered.
         test, start: the kept prompt and the one that was to be improved on the test rows; None
             without these.
@@ -60,6 +59,7 @@ class SearchOutcome:
     recipe: SearchRecipe
     found: Found
     template: str
+    start_template: str
     prompt: Prompt | None
     test: Evaluation | None
     start: Evaluation | None
@@ -86,15 +86,7 @@ class SearchOutcome:
     @property
     def beside(self) -> str:
         """What was found beside the template, in words; "" for nothing."""
-        told, best = [], self.found.best
-        if best.vectors:
-            told.append(f"{counted(best.vectors, 'vector')} in front")
-        if best.prompt.words is not None:
-            told.append(f"words: {_pairs(best.prompt.words)}")
-        if best.prior is not None:
-            off = {label: f"{value:+.2f}" for label, value in best.prior.items()}
-            told.append(f"taken off the labels' scores: {_pairs(off)}")
-        return "; ".join(told)
+        return self.found.best.beside
 
     @property
     def doubt(self) -> str:
@@ -131,6 +123,7 @@ class SearchOutcome:
             "spent": found.spent.priced(),
             "judge": None if self.judge is None else self.judge.to_dict(),
             "template": self.template,
+            "start_template": self.start_template,
             **found.racers_to_dict(),
             "test": None if self.test is None else self.test.to_dict(),
             "start_test": None if self.start is None else self.start.to_dict(),
@@ -190,7 +183,3 @@ def _about_turns(found: Found) -> list[str]:
         *([f"Rounds by searcher: {named}."] if turns else []),
         *([f"Left out: {left_out(out)}."] if out else []),
     ]
-
-
-def _pairs(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{label} {value}" for label, value in values.items())

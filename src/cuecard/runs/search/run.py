@@ -94,10 +94,11 @@ def run_search(
 
 
 def _numbers(outcome: SearchOutcome) -> dict[str, Any]:
-    """What a search led to, as the last event of its log."""
+    """What a search led to, as the last event of its log; which candidate was kept."""
     found = outcome.found
     tested = {} if outcome.test is None else {"test": outcome.test.score}
-    return {"round": found.rounds, "validation": found.validation(found.best), **tested}
+    kept = {"key": found.best.key, "validation": found.validation(found.best)}
+    return {"round": found.rounds, **kept, **tested}
 
 
 def plan_search(
@@ -285,6 +286,7 @@ async def _outcome(
         start = await tested_by_llm(solver, scorer, found.start, task.test)
         test = await tested_by_llm(solver, scorer, found.best, task.test)
         found, template = replace(found, spent=calls.ledger.spent), solver.text(found.best)
+        first = solver.text(found.start)
         asked = solver.asked(found.best)
     else:
         assert not isinstance(backbone, ChosenLLM)
@@ -297,9 +299,12 @@ async def _outcome(
             )
         prompt = _prompt(plan, task, backbone, found, test)
         template, asked = prompt.spec.template, prompt.spec
+        first = found.start.to_spec(task.spec, backbone.tokenizer, backbone.max_positions).template
     if found.better and test is not None and start is not None:
         difference = gain(test, start, metric=scorer.name)
-    return SearchOutcome(plan, found, template, prompt, test, start, difference, scorer.name, asked)
+    return SearchOutcome(
+        plan, found, template, first, prompt, test, start, difference, scorer.name, asked
+    )
 
 
 def _prompt(
