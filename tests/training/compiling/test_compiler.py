@@ -57,8 +57,9 @@ def test_prompts_come_nearer_to_the_text(whole: tuple[Path, CompileRun]) -> None
     assert [each.length for each in run.lengths] == [2, 8] and run.kept.length == 8
     assert run.passed is None
     for each in run.lengths:
-        compiled, first, last = each.rows
-        assert (first.name, last.name) == ("first tokens", "last tokens")
+        compiled, first, *others = each.rows
+        assert first.name == "first tokens"
+        assert [row.name for row in others] == ["last tokens", "own summary", "informative tokens"]
         assert compiled.fidelity.kl < first.fidelity.kl
         assert {row.length for row in each.rows} == {each.length}
     full, none = (row.fidelity for row in run.full)
@@ -128,7 +129,7 @@ def test_labels_learn_the_texts_probabilities() -> None:
     steady = TrainConfig(steps=40, batch_rows=8, eval_every=20)
     run = compiler(spec=LABELS, config=steady, settings={"into": (4,)}, labelled=reviews(20)).run()
     (only,) = run.lengths
-    compiled, first, _ = only.rows
+    compiled, first, *_ = only.rows
     assert compiled.fidelity.kl < first.fidelity.kl
     assert compiled.fidelity.same == compiled.fidelity.agreement
     assert compiled.score is not None and len(compiled.score.records) == run.evaluated == 20
@@ -153,14 +154,14 @@ def test_a_text_becomes_input_vectors_too() -> None:
     run = compiler(settings={"into": (4,), "injection": "input-tokens"}).run()
     found = run.prompt.injection()
     assert isinstance(found, InputTokens) and found.vectors.shape == (4, 32)
-    compiled, first, _ = run.lengths[0].rows
+    compiled, first, *_ = run.lengths[0].rows
     assert compiled.fidelity.kl < first.fidelity.kl
 
 
 def test_the_closed_form_begins_nearer_than_the_first_tokens() -> None:
     settings = {"into": (8,), "start": "auto"}
     (only,) = compiler(settings=settings).run().lengths
-    compiled, start, first, _ = only.rows
+    compiled, start, first, *_ = only.rows
     assert start.name == "its start, untrained"
     assert start.fidelity.kl < first.fidelity.kl and compiled.fidelity.kl < first.fidelity.kl
     assert only.run.prompt.manifest.method_config["start"] == "matched"

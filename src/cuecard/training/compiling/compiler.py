@@ -24,6 +24,7 @@ from cuecard.training.compiling.outcome import Compared, CompiledLength, Compile
 from cuecard.training.compiling.prompts import CompiledSettings
 from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
+from cuecard.training.compiling.shorter import made_shorter, summary_ids
 from cuecard.training.compiling.starts import injection_of_start, start_of
 from cuecard.training.compiling.teacher import TextTeacher
 from cuecard.training.config import TrainConfig
@@ -153,8 +154,9 @@ class TextCompiler:
         )
         runs = [self._train(length, *given) for length, given in setups.items()]
         with may_cut():
+            summary = summary_ids(text, max(self._settings.into))
             lengths = tuple(
-                self._compared(setups[length][0], run, validation, test)
+                self._compared(setups[length][0], run, validation, test, summary)
                 for length, run in zip(setups, runs, strict=True)
             )
             full = self._ends(test)
@@ -214,6 +216,7 @@ class TextCompiler:
         run: Run,
         validation: AnsweredInputs,
         test: AnsweredInputs,
+        summary: Sequence[int],
     ) -> CompiledLength:
         """The prompt beside what it started from and beside the text cut to as many tokens."""
         text, injection = self._text, run.prompt.injection()
@@ -223,13 +226,12 @@ class TextCompiler:
         ways: dict[str, Injection] = {}
         if start.start == "matched":  # else it is the text's first tokens
             ways["its start, untrained"] = injection_of_start(start, text)
-        ways["first tokens"] = text.first(length)
-        ways["last tokens"] = text.last(length)
+        ways |= made_shorter(text, length, summary)
         own = test.fidelity(injection, answers)
         rows = [Compared("compiled", length, own, self._scored(injection))]
         for name, way in ways.items():
             found = test.fidelity(way)
-            rows.append(Compared(name, length, found, self._scored(way)))
+            rows.append(Compared(name, way.length, found, self._scored(way)))
         return CompiledLength(run, agreement, tuple(rows))
 
     def _ends(self, test: AnsweredInputs) -> tuple[Compared, ...]:

@@ -108,7 +108,11 @@ class FullText:
 
     def last(self, length: int) -> PrefixKV:
         """What the backbone makes of its last tokens alone."""
-        kept = _run(self.backbone, (*self.before, *self.ids[self.length - length :]))
+        return self.in_its_place(self.ids[self.length - length :])
+
+    def in_its_place(self, ids: Sequence[int]) -> PrefixKV:
+        """What the backbone makes of other tokens, one or more, where the text stands."""
+        kept = _run(self.backbone, (*self.before, *ids))
         return PrefixKV(kept[..., len(self.before) :, :], self.late)
 
     @property

@@ -36,7 +36,7 @@ class CompiledLength:
     Attributes:
         run: the training.
         agreement: with the full text on validation inputs, by which lengths are chosen.
-        rows: the prompt, what it started from, and the text cut to as many tokens.
+        rows: the prompt, what it started from, and the text made as short in other ways.
     """
 
     run: Run

@@ -90,7 +90,7 @@ def test_solved_examples_become_a_prompt(
     names = [row["prompt"] for row in report["rows"]]
     assert names == [
         *("full text", "compiled", "its start, untrained", "first tokens", "last tokens"),
-        "no text",
+        *("own summary", "informative tokens", "no text"),
     ]
     # In front of everything, where the template is what is asked without the text.
     assert Prompt.load(tmp_path / "run" / "prompt").spec.template == "\nReview: {text}\nIs:"
