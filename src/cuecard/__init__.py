@@ -18,7 +18,7 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.artifacts.bound_prompt import BoundPrompt
-    from cuecard.artifacts.export import export
+    from cuecard.artifacts.export import export, peft_config
     from cuecard.artifacts.importing import import_npy, import_peft
     from cuecard.artifacts.prompt import Prompt, answer
     from cuecard.artifacts.shared import SharedPrompt
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".artifacts.export": ("export",),
+        ".artifacts.export": ("export", "peft_config"),
         ".artifacts.importing": ("import_npy", "import_peft"),
         ".artifacts.bound_prompt": ("BoundPrompt",),
         ".artifacts.prompt": ("Prompt", "answer"),
@@ -186,6 +186,7 @@ __all__ = [
     "load_backbone",
     "load_prompt",
     "multitask",
+    "peft_config",
     "predict",
     "prompt_library",
     "prove",

@@ -2,17 +2,25 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from cuecard.artifacts import FORMS, Prompt
-from cuecard.artifacts.export import export
+from cuecard.artifacts.export import export, peft_config
+from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.tasks.encoding.batching import collate
+from cuecard.types import PrefixKV, Record
+from support.data.reviews import SPEC
+from support.tiny import tiny_model
 
 
 def test_npy_is_the_plain_array(prompt: Prompt, tmp_path: Path) -> None:
@@ -88,3 +96,45 @@ def test_a_failing_write_leaves_nothing(
     with pytest.raises(ArtifactError, match="No space left"):
         export(prompt, tmp_path / "out", form)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_peft_takes_the_config_and_the_vectors(prompt: Prompt, backbone: CausalBackbone) -> None:
+    config = peft_config(prompt)
+    assert isinstance(config, peft.PromptTuningConfig)
+    assert config.num_virtual_tokens == 5
+    model = peft.get_peft_model(tiny_model(), config)
+    peft.set_peft_model_state_dict(model, {"prompt_embeddings": prompt.vectors})
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert [tuple(p.shape) for p in trained] == [(5, 32)]
+    row = prompt.spec.encode(Record({"text": "warm"}, None), backbone.tokenizer)
+    ids = torch.tensor([row.context])
+    with torch.no_grad():
+        theirs = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+        ours = backbone.forward(collate([(row, ())], read="next"), prompt.injection())[0]
+    torch.testing.assert_close(theirs, ours.reshape(-1), atol=1e-5, rtol=1e-5)
+
+
+def test_keys_and_values_are_prefix_tuning(backbone: CausalBackbone) -> None:
+    keys_values = torch.randn(2, 2, 2, 3, 8)
+    prompt = Prompt.create(
+        PrefixKV(keys_values),
+        backbone=backbone,
+        spec=SPEC,
+        method="p-tuning-v2",
+        method_config={"length": 3},
+        slot="prefix",
+    )
+    config = peft_config(prompt)
+    assert isinstance(config, peft.PrefixTuningConfig)
+    assert (config.num_virtual_tokens, config.num_attention_heads, config.token_dim) == (3, 2, 16)
+
+
+def test_what_peft_has_no_form_for_is_refused(
+    make_prompt: Any, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="PEFT has no format"):
+        peft_config(make_prompt("suffix"))
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"pip install 'cuecard\[compare\]'"):
+        peft_config(prompt)

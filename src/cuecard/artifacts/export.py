@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from cuecard.errors import ConfigError
 from cuecard.lazy import np, torch
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from torch import Tensor
 
 
@@ -45,6 +48,30 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
     path = Path(path).absolute()
     FORMS[form](prompt, path, overwrite)
     return path
+
+
+def peft_config(prompt: Prompt) -> PeftConfig:
+    """What PEFT makes a model of: a `PromptTuningConfig`, of keys and values `PrefixTuningConfig`.
+
+    The vectors go in by `set_peft_model_state_dict(model, {"prompt_embeddings": prompt.vectors})`.
+
+    Raises:
+        ConfigError: PEFT has no form for the prompt, or is not installed.
+    """
+    values = json.loads(_config_of(prompt, None))
+    try:
+        peft = import_module("peft")
+    except ImportError as error:
+        raise ConfigError(
+            "this needs PEFT",
+            where="peft_config",
+            got="it is not installed",
+            expected="pip install 'cuecard[compare]'",
+        ) from error
+    # As its users write one. PEFT fills in the model's name, and warns where there is another.
+    own = {"inference_mode": False, "base_model_name_or_path": None}
+    found: PeftConfig = peft.PeftConfig.from_peft_type(**values | own)
+    return found
 
 
 def _write_npy(prompt: Prompt, path: Path, overwrite: bool) -> None:
@@ -94,6 +121,17 @@ def _write_adapter(
     peft_type: PeftType | None,
     more: Mapping[str, Tensor],
 ) -> None:
+    config = _config_of(prompt, peft_type)
+    tensors = tensor_file(arrays_of({**prompt.tensors, **more}), {"format": "pt"})
+    publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)
+
+
+def _config_of(prompt: Prompt, peft_type: PeftType | None) -> bytes:
+    """The content of `adapter_config.json`.
+
+    Raises:
+        ConfigError: PEFT has no form for the prompt.
+    """
     if prompt.head() is not None:
         raise ConfigError(
             "PEFT's format has no place for this prompt's head",
@@ -115,8 +153,7 @@ def _write_adapter(
             if prompt.vectors.numel()
             else "it has no vectors; its words: --form text, dspy or promptfoo",
         )
-    tensors = tensor_file(arrays_of({**prompt.tensors, **more}), {"format": "pt"})
-    publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)
+    return config
 
 
 FORMS: Mapping[str, Callable[[Prompt, Path, bool], None]] = MappingProxyType(
