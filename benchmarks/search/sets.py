@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.methods.sets import SETS, Rows, read_task
 from cuecard.errors import ConfigError
+from cuecard.search.candidate import with_stop
 from cuecard.tasks import Task, TaskSpec, draw_rows
 from cuecard.tasks.splits import drawn_at
 from cuecard.types import Record, Split
@@ -189,13 +190,15 @@ def folder_task(file: Path, seed: int, sizes: Sizes, *, chat: bool) -> Task:
         labels=tuple(values) if labelled else (),
         max_length=sizes.tokens,
         max_new_tokens=16,
-        chat=chat,
+        chat=chat and labelled,  # words that end in "Output:" are there to be completed
     )
     test = draw_rows(records, min(sizes.test, len(records) // 2), _DRAW)
     left = _unseen(records, {_text(record) for record in test})
     drawn = sorted(left, key=lambda record: drawn_at(record, f"{_DRAW} {seed}"))
     count = min(sizes.train, len(drawn) // 2)
-    return Task.from_records(spec, _splits(drawn[:count], drawn[count : 2 * count], test))
+    return with_stop(
+        Task.from_records(spec, _splits(drawn[:count], drawn[count : 2 * count], test))
+    )
 
 
 def _splits(

@@ -17,6 +17,7 @@ from cuecard.tasks.encoding.word_reads import LabelTrie
 from cuecard.tasks.predictions import calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import InputTokens, Prediction, Record
+from support.data.reviews import TEXT_SPEC, reviews
 from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 TEXTS = [
@@ -349,6 +350,17 @@ def test_generated_text_is_the_plain_models(backbone, vectors, given):
         assert prediction.answer == expected
         assert prediction.scores == {}
     assert any(p.answer for p in found)
+
+
+def test_the_tasks_own_stop_ends_an_answer():
+    backbone, spec, records = tiny_backbone("llama"), TEXT_SPEC, reviews(4)
+    whole = [p.answer for p in predict(backbone, spec, records)]
+    stop = whole[0][len(whole[0]) // 2]
+    ended = spec.model_copy(update={"stop": stop})
+    cut = [p.answer for p in predict(backbone, ended, records)]
+    assert cut == [answer.split(stop)[0].strip() for answer in whole] != whole
+    longer = [p.answer for p in predict(backbone, ended, records, stop=whole[0] + "#")]
+    assert longer == whole
 
 
 def test_stop_text():

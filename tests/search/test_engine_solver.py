@@ -21,7 +21,7 @@ from cuecard.llms.scripted import ScriptedLLM
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate, held_vectors
+from cuecard.search.candidate import PromptCandidate, held_vectors, with_stop
 from cuecard.search.journal import Journal
 from cuecard.search.race import Racer, is_worse, race
 from cuecard.search.scorer import RowScorer, Scorer
@@ -61,6 +61,50 @@ def test_answers_and_scores_are_those_of_an_evaluation(make: Any, kind: str) -> 
     assert again == found and calls.ledger.spent.calls == len(rows)
     encoded = [spec.encode(row, backbone.tokenizer) for row in rows]
     assert calls.ledger.spent.tokens >= sum(len(row.context) for row in encoded)
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5-gated"])
+def test_an_answer_ends_at_the_tasks_stop(kind: str) -> None:
+    task, backbone = title_task(24), shared_backbone(kind)
+    rows, prompt = task.train[:4], ManualPrompt("x", task.spec.template)
+    whole = [p.answer for p in evaluate(backbone, task.spec, rows).predictions]
+    stop = whole[0][len(whole[0]) // 2]
+    spec = task.spec.model_copy(update={"stop": stop})
+    wanted = [p.answer for p in evaluate(backbone, spec, rows).predictions]
+    assert wanted == [answer.split(stop)[0].strip() for answer in whole] != whole
+
+    async def ask() -> list[Judged]:
+        engine = LocalEngine(backbone)
+        await engine.start()
+        try:
+            calls = Calls(Journal(None, ""), SearchBudget())
+            solver = EngineSolver(engine, "weights", spec, calls)
+            return await solver.judge(PromptCandidate(prompt), rows)
+        finally:
+            await engine.close()
+
+    assert [each.answer for each in asyncio.run(ask())] == wanted
+    llm = ScriptedLLM(lambda request: f"one{stop}two")
+    asker = Asker(llm, Calls(Journal(None, ""), SearchBudget()))
+    (told,) = asyncio.run(LLMSolver(asker, spec).judge(PromptCandidate(prompt), rows[:1]))
+    assert told.answer == f"one{stop}two".split(stop)[0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "stop"),
+    [(("a", "b c "), "\n"), (("a\nb", "c"), "\n\n"), (("a\n\nb", "c"), None)],
+)
+def test_a_search_of_texts_stops_where_no_right_answer_goes_on(
+    targets: tuple[str, str], stop: str | None
+) -> None:
+    task = title_task(24)
+    rows = tuple(replace(row, target=targets[n % 2]) for n, row in enumerate(task.train))
+    task = replace(task, train=rows)
+    assert with_stop(task).spec.stop == stop
+    own = replace(task, spec=task.spec.model_copy(update={"stop": "."}))
+    chat = replace(task, spec=task.spec.model_copy(update={"chat": True}))
+    for kept in (own, chat, review_task(24)):
+        assert with_stop(kept) is kept
 
 
 @pytest.mark.parametrize("make", [review_task, title_task])

@@ -25,7 +25,7 @@ from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.writing import instruction_in
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
-from support.data.reviews import SPEC, review_task
+from support.data.reviews import SPEC, TEXT_SPEC, review_task
 from support.scripted_search import (
     GOOD,
     NO_LIMITS,
@@ -148,6 +148,12 @@ def test_a_search_begins_with_the_tasks_chat_and_its_system_message(
     plain = first_candidate(SPEC, instruction).prompt
     assert not plain.chat and plain.instruction == start.instruction
     assert start.instruction.startswith(instruction or "Decide which of these fits: ")
+
+
+def test_a_chat_that_produces_texts_begins_with_a_request_for_nothing_else() -> None:
+    chat = TEXT_SPEC.model_copy(update={"chat": True})
+    assert first_candidate(chat).prompt.instruction == "Reply with the answer only.\n\n"
+    assert first_candidate(TEXT_SPEC).prompt.instruction == "Complete the last line.\n\n"
 
 
 def test_a_budget_for_nothing_is_refused() -> None:

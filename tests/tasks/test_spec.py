@@ -30,6 +30,12 @@ def test_a_spec_is_json_and_comes_back_equal() -> None:
     assert hash(again) == hash(REVIEW)
 
 
+def test_a_stop_that_is_not_given_is_not_written() -> None:
+    assert "stop" not in TEXT.model_dump()
+    ended = TEXT.model_copy(update={"stop": "\n"})
+    assert TaskSpec.model_validate_json(ended.model_dump_json()) == ended != TEXT
+
+
 def test_a_spec_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         REVIEW.max_length = 3  # type: ignore[misc]
@@ -44,6 +50,7 @@ def test_a_spec_cannot_be_changed() -> None:
         ({"words": {"c": "x"}}, "words"),
         ({"system": "Be brief."}, "system"),
         ({"kind": "text-to-text"}, "labels"),
+        ({"stop": "."}, "stop"),
         ({"max_length": 0}, "task, max_length"),
         ({"kind": "ranking"}, "task, kind"),
         ({"kind": "regression"}, "labels"),

@@ -117,7 +117,8 @@ def predict(
         token_budget: the most rows times longest row in a forward pass; None for no limit.
         prior: label -> log-prior, taken off the scores (classification), or its threshold as a
             logit (multi-label).
-        stop: a text that ends an answer (text-to-text only); the end token always does.
+        stop: a text that ends an answer (text-to-text only), by default the task's; the end token
+            always does.
         head: what answers a task with a trained head.
         on_rows: called after every pass with the number of records just finished.
         negligible: of a long list of labels of several tokens, those that have together less than
@@ -151,7 +152,7 @@ def predict(
         return _choose(backbone, spec, records, rows, injection, batch_rows, token_budget, on_rows)
     if spec.mode == "text":
         texts = _generate(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
-        cut = [cut_answer(text, stop) for text in texts]
+        cut = [cut_answer(text, spec.stop if stop is None else stop) for text in texts]
         return [Prediction(i, answer, {}, {}) for i, answer in enumerate(cut)]
     words = spec.label_words(backbone.tokenizer)
     with torch.inference_mode():

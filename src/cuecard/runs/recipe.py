@@ -267,6 +267,7 @@ class Recipe(RunRecipe):
             max_length=task.max_length,
             normalize=task.normalize,
             max_new_tokens=task.max_new_tokens,
+            stop=task.stop,
             head="none" if task.head == "auto" else task.head,
             allow_empty=data.allow_empty,
             **own,

@@ -144,6 +144,12 @@ class TaskRecipe(Section):
         default="none", description="Score a label by the sum or by the mean over its tokens."
     )
     max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
+    stop: str | None = Field(
+        default=None,
+        min_length=1,
+        exclude_if=lambda text: text is None,
+        description="A text that ends an answer, such as a line's end; the end token always does.",
+    )
 
     @model_validator(mode="before")
     @classmethod

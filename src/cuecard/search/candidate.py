@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.words.parts import TARGET
 from cuecard.engine.protocol import Held
-from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
-from cuecard.tasks import TaskSpec
+from cuecard.evaluation.baselines.manual import CHAT_ANSWER, ManualPrompt, default_manual_prompts
+from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template
 from cuecard.types import InputTokens, Record, Tokenizer
 from cuecard.validation_text import counted
@@ -121,15 +121,31 @@ def first_candidate(spec: TaskSpec, instruction: str | None = None) -> PromptCan
     """What a search of a task begins with.
 
     Args:
-        instruction: in front of every record, "" for none; by default one that names the labels.
+        instruction: in front of every record, "" for none; by default one that names the labels,
+            or that asks for a text in the way that suits the template or the chat.
     """
     if instruction is None:
-        tried = default_manual_prompts(spec, chat=False)
-        text = next(each.instruction for each in tried if each.name == "instruction")
+        name = CHAT_ANSWER if spec.chat and spec.mode == "text" else "instruction"
+        tried = default_manual_prompts(spec)
+        text = next(each.instruction for each in tried if each.name == name)
     else:
         text = f"{instruction.strip()}\n\n" if instruction.strip() else ""
     prompt = ManualPrompt("start", spec.template, text, chat=spec.chat, system=spec.system)
     return PromptCandidate(prompt, AS_IT_WAS)
+
+
+def with_stop(task: Task) -> Task:
+    """The task with a text that ends answers, where it produces texts and has none.
+
+    It is the end of the line or of the paragraph, if no training row's target goes beyond it. Where
+    no chat's format tells a model that it is to answer once, it goes on with other records.
+    """
+    spec = task.spec
+    if spec.mode != "text" or spec.chat or spec.stop is not None:
+        return task
+    texts = [str(record.target).strip() for record in task.train]
+    stop = next((end for end in ("\n", "\n\n") if not any(end in text for text in texts)), None)
+    return replace(task, spec=spec.model_copy(update={"stop": stop}))
 
 
 def held_vectors(vectors: Tensor) -> Held:

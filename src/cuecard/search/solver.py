@@ -5,13 +5,25 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from cuecard.engine.protocol import Finished, Generates, Generation, Held, Sampling, Scores, Scoring
+from cuecard.engine.protocol import (
+    Finished,
+    Generates,
+    Generation,
+    Held,
+    Sampling,
+    Scores,
+    Scoring,
+    Token,
+)
+from cuecard.engine.text_stream import TextStream
 from cuecard.errors import ConfigError, LLMError
 from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.predict import cut_answer
 from cuecard.lazy import torch
 from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
@@ -221,9 +233,17 @@ class EngineSolver:
     async def _text(self, spec: TaskSpec, row: Encoded, soft: Held | None) -> str:
         slot = len(row.context) if soft is None else row.slot
         asked = Generation(soft, row.context, slot, Sampling(spec.max_new_tokens))
-        items = [item async for item in self._engine.generate(asked)]
-        ids = [item.id for item in items if not isinstance(item, Finished)]
-        return str(self._engine.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        stops = () if spec.stop is None else (spec.stop,)
+        stream, texts = TextStream(self._engine.tokenizer, stops, strip=True), list[str]()
+        items = cast("AsyncGenerator[Token | Finished, None]", self._engine.generate(asked))
+        async with aclosing(items):
+            async for item in items:
+                if isinstance(item, Finished):
+                    break
+                texts.append(stream.add(item.id))
+                if stream.stopped:
+                    break
+        return "".join([*texts, stream.end()])
 
 
 def _told(spec: TaskSpec, candidate: PromptCandidate) -> list[Any]:
@@ -258,7 +278,7 @@ class LLMSolver:
             LLMError: not one of the first answers names a label.
         """
         found = await self._asker.ask([self._request(candidate, record) for record in records])
-        texts = [each.text.strip() for each in found]
+        texts = [cut_answer(each.text, self._spec.stop) for each in found]
         if self._spec.labels:
             named = [label_in(text, self._words(candidate.prompt)) for text in texts]
             self._check_named(named, texts)

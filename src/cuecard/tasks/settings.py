@@ -49,6 +49,7 @@ class TaskSettings(BaseModel):
         normalize: "length" scores a label by the mean log-probability of its tokens, "none" by
             the sum.
         max_new_tokens: how long a produced text may be.
+        stop: a text that ends a produced one, such as a line's end; the end token always does.
         allow_empty: fields that a record may leave empty, such as an instruction's optional input.
         prefix_labels: what a label counts whose tokens begin another label's: "exclusive" only what
             does not go on as the other one (see `LabelWords`), "inclusive" all of it, so that the
@@ -69,6 +70,7 @@ class TaskSettings(BaseModel):
     max_new_tokens: int = Field(default=64, gt=0)
     # Left out where not used, so that such prompts' digests are those of the schema's first days.
     head: HeadName = Field(default="none", exclude_if=lambda x: x == "none")
+    stop: str | None = Field(default=None, min_length=1, exclude_if=lambda x: x is None)
     allow_empty: tuple[str, ...] = Field(default=(), exclude_if=lambda x: not x)
     # Written only by prompts that need it (`recorded`): where it is missing, labels are inclusive.
     prefix_labels: Literal["auto", "inclusive", "exclusive"] = Field(

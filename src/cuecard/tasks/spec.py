@@ -66,6 +66,9 @@ class TaskSpec(TaskSettings):
             raise contradiction(
                 "a mask where no label's word is asked for", "template", self.template, "no {mask}"
             )
+        if self.stop is not None and self.mode != "text":
+            got = f"stop {self.stop!r}, kind {self.kind}"
+            raise contradiction("a stop text where no text is produced", "stop", got, "no stop")
         if self.head != "none" and not self.task_kind.head_is_optional:
             got = f"head {self.head}, kind {self.kind}"
             raise contradiction(

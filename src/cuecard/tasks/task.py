@@ -45,6 +45,7 @@ class SpecOptions(TypedDict, total=False):
     max_length: int
     normalize: Literal["none", "length"]
     max_new_tokens: int
+    stop: str | None
     head: HeadName
     separator: str
     options_field: str

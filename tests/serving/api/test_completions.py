@@ -8,7 +8,8 @@ import pytest
 import cuecard
 from cuecard.registry import Registry
 from cuecard.types import Placement, Record
-from support.serving.app import Running, running
+from support.data.reviews import TEXT_SPEC
+from support.serving.app import MakePrompt, Running, running
 
 pytestmark = pytest.mark.anyio
 TEXT = "a warm and funny film"
@@ -210,6 +211,23 @@ async def test_stops_end_the_work(server: Running) -> None:
     (choice,) = reply.json["choices"]
     assert choice == {**choice, "text": whole[: whole.index(stop)], "finish_reason": "stop"}
     assert server.engine.steps - before < 40
+
+
+async def test_the_tasks_own_stop_ends_an_answer(
+    model: Any, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
+) -> None:
+    whole = title(model, registry)
+    spec = TEXT_SPEC.model_copy(update={"stop": whole[1]})
+    registry.push(make_prompt(3, spec), "ended")
+    async with running(model, registry, tmp_path / "cache") as server:
+        body = {"model": "ended", "prompt": TEXT}
+        (choice,) = (await server.client.post("/v1/completions", body)).json["choices"]
+        assert choice["text"] == whole[: whole.index(whole[1])].rstrip()
+        assert choice["finish_reason"] == "stop"
+        (other,) = (await server.client.post("/v1/completions", {**body, "stop": ["zzzzz"]})).json[
+            "choices"
+        ]
+        assert other["text"] == whole
 
 
 async def test_draws_are_repeatable_by_seed(server: Running) -> None:

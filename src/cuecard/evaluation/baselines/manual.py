@@ -16,6 +16,9 @@ from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.template import MASK, Template, escape
 from cuecard.types import Record, Tokenizer
 
+CHAT_ANSWER = "chat, answer only"
+"""The hand-written prompt that asks a chat model for a text and nothing around it."""
+
 # More labels than this make a list that is longer than most texts.
 _MOST_LISTED = 30
 # Up to so many labels, demonstrations show every one of them.
@@ -111,7 +114,7 @@ def default_manual_prompts(spec: TaskSpec, *, chat: bool = True) -> list[ManualP
         ]
         talk = [
             ManualPrompt("chat", spec.template, chat=True),
-            ManualPrompt("chat, answer only", spec.template, instruction=short, chat=True),
+            ManualPrompt(CHAT_ANSWER, spec.template, instruction=short, chat=True),
         ]
         return plain + (talk if chat else [])
     options = _options(spec)

@@ -31,7 +31,7 @@ from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.runs.search.tested import tested_by_backbone, tested_by_llm
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate, digest, first_candidate
+from cuecard.search.candidate import PromptCandidate, digest, first_candidate, with_stop
 from cuecard.search.costs import SearchCosts, of_test
 from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
@@ -161,6 +161,7 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
             got=f"{task.spec.kind}, answered by a trained head",
             expected="labels that are told by their words, or texts",
         )
+    task = with_stop(task)
     rated = check_judge(plan, task)
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
     saved = None if plan.start is None else _saved(plan.start)

@@ -134,7 +134,11 @@ def make_plan(
         for choice in range(request.n or 1)
     )
     task = served is not None and not request.raw
-    return GenerationPlan(served, row, samplings, request.stops, strip=task)
+    stops = request.stops
+    own = served.spec.stop if served is not None and task else None
+    if own is not None and not stops and grammar is None:
+        stops = (own,)
+    return GenerationPlan(served, row, samplings, stops, strip=task)
 
 
 def answers_with_label(served: ServedPrompt | None, request: GenerationRequest) -> bool:
