@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones.adapters.adapter import NO_ADAPTER
@@ -14,10 +16,22 @@ from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError
 from cuecard.registry import Registry
 from cuecard.registry.records.references import is_reference
+from cuecard.runs.few_shot.lm_bff_recipe import DemonstrationRecipe
+from cuecard.runs.few_shot.pet_recipe import PetRecipe
 from cuecard.runs.lora_recipe import LoraRecipe
-from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe import AroundRecipe, Recipe
 from cuecard.runs.recipe_method import prompt_folder
-from cuecard.runs.run_kinds import LORA, RUN, SEARCH
+from cuecard.runs.run_kinds import (
+    COMPILE,
+    LM_BFF,
+    LORA,
+    PET,
+    RUN,
+    SEARCH,
+    SWEEP,
+    TRANSFER,
+    RunKind,
+)
 from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.tasks import TaskSpec
 
@@ -59,6 +73,8 @@ class SavedPrompt:
 def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
     """Find the prompt of a run, a prompt's own folder, or a version in a registry.
 
+    Of a sweep or a transfer it is that of the run that was chosen.
+
     Args:
         path: a folder, or NAME@NUMBER, NAME@ALIAS or NAME@latest where no such folder is. A version
             is pulled into the cache, every byte checked.
@@ -72,12 +88,55 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
     path = Path(path)
     if registry is not None and is_reference(str(path)) and not path.exists():
         return pulled_prompt(str(path), registry)
+    path = _chosen_run(path)
     folder = prompt_folder(path)
     run = folder.parent if folder != path or folder.name == "prompt" else folder
-    kind = next((kind for kind in (RUN, LORA, SEARCH) if (run / kind.file).is_file()), None)
+    kind = next((kind for kind in _WITH_PROMPT if (run / kind.file).is_file()), None)
     if kind is None:
         return SavedPrompt(folder)
-    solver = SearchRecipe.read(run / kind.file).solver if kind is SEARCH else None
+    if kind is SEARCH:
+        _refuse_of_llm(run, path)
+    if folder == run:
+        raise ArtifactError(
+            "the run has no prompt yet",
+            where=str(path),
+            expected=str(path / ("best" if kind in _CHOOSING else "prompt")),
+            hint=f"finish it: {kind.command} --resume {shlex.quote(str(path))}",
+        )
+    stated = run / kind.file
+    if kind in _RECIPES:
+        adapter = run / RUN_FOLDER if kind is LORA else None
+        return SavedPrompt(folder, _RECIPES[kind].read(stated).recipe, adapter)
+    if kind is not RUN:
+        return SavedPrompt(folder)
+    recipe = Recipe.read(stated)
+    saved = SavedPrompt(folder, recipe)
+    if recipe.allow and saved.prompt.manifest.backbone.fingerprint.adapter != NO_ADAPTER:
+        saved.adapter = run / RUN_FOLDER  # LoRA raced, and was better
+    return saved
+
+
+# Runs that choose one of several, which they leave in a folder of its own.
+_CHOOSING = (SWEEP, TRANSFER)
+# Runs around one of `cuecard train`, whose recipe they hold.
+_RECIPES: Mapping[RunKind, type[AroundRecipe]] = MappingProxyType(
+    {LORA: LoraRecipe, SEARCH: SearchRecipe, PET: PetRecipe, LM_BFF: DemonstrationRecipe}
+)
+_WITH_PROMPT = (RUN, *_RECIPES, COMPILE, *_CHOOSING)
+
+
+def _chosen_run(path: Path) -> Path:
+    """The run that a sweep or a transfer has chosen; any other path as it is."""
+    chose = any((path / kind.file).is_file() for kind in _CHOOSING)
+    return path / "best" if chose and (path / "best" / RUN.file).is_file() else path
+
+
+def _refuse_of_llm(run: Path, path: Path) -> None:
+    """
+    Raises:
+        ArtifactError: a search whose words were found for an LLM.
+    """
+    solver = SearchRecipe.read(run / SEARCH.file).solver
     if solver is not None and (run / "prompt.txt").is_file():
         raise ArtifactError(
             "this prompt was found for an LLM, which no backbone here stands in for",
@@ -86,23 +145,6 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
             hint=f"its words are in {run / 'prompt.txt'}, its score on test rows in "
             f"{run / 'search.md'}; for a backbone, search without {solver.FLAG}",
         )
-    if folder == run:
-        raise ArtifactError(
-            "the run has no prompt yet",
-            where=str(path),
-            expected=str(path / "prompt"),
-            hint=f"finish it: {kind.command} --resume {shlex.quote(str(path))}",
-        )
-    stated = run / kind.file
-    if kind is LORA:
-        return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / RUN_FOLDER)
-    if kind is SEARCH:
-        return SavedPrompt(folder, SearchRecipe.read(stated).recipe)
-    recipe = Recipe.read(stated)
-    saved = SavedPrompt(folder, recipe)
-    if recipe.allow and saved.prompt.manifest.backbone.fingerprint.adapter != NO_ADAPTER:
-        saved.adapter = run / RUN_FOLDER  # LoRA raced, and was better
-    return saved
 
 
 def load_prompt(place: str | Path, *, registry: str | None = None) -> Prompt:

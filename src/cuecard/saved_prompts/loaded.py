@@ -44,6 +44,10 @@ class LoadedPrompt:
         name = self.prompt.manifest.backbone.name
         return f"LoadedPrompt({self.place!r}: {self.spec.kind} on {name})"
 
+    def _repr_html_(self) -> str:
+        """A notebook's view: the prompt's."""
+        return self.prompt._repr_html_()
+
     @property
     def prompt(self) -> Prompt:
         """The prompt's numbers and its manifest."""
@@ -118,7 +122,7 @@ def load(
     The prompt is read and checked here; its backbone is loaded when it is first asked.
 
     Args:
-        place: a run's folder, a search's, a prompt's own, or a version in a registry such as
+        place: a run's folder, also a sweep's or a search's, a prompt's own, or a version such as
             tickets@production or tickets@3.
         registry: where versions are looked up; by default CUECARD_REGISTRY, or `./prompts`.
         backbone: a model that is loaded already, such as another prompt's `backbone`, or its name;

@@ -73,6 +73,16 @@ def test_files_are_not_compared_with_each_other(tmp_path: Path) -> None:
     assert [f.case.row for f in both.mislabelled] == [4]
 
 
+def test_a_weak_prompt_is_no_judge_of_labels(tmp_path: Path) -> None:
+    right = [("bug", *two(0.9)), ("fun", *two(0.1))]
+    wrong = [("bug", *two(0.05)), ("fun", *two(0.95))]
+    for rows, told in ((wrong + right * 2, False), (wrong * 2 + right, True)):
+        found = find_row_errors(SPEC, [cases(SPEC, rows, tmp_path / "a.jsonl")])
+        assert found.mislabelled and (found.note is not None) is told
+    assert found.note is not None and found.note.startswith("67% of the answers are wrong")
+    assert found.to_dict()["note"] == found.note
+
+
 def test_several_labels_have_neither_margins_nor_one_label(tmp_path: Path) -> None:
     spec = TaskSpec(kind="multi-label", template="{text}", labels=LABELS)
     rows: Any = [

@@ -27,6 +27,8 @@ def print_errors(found: RowErrors, run: str, limit: int, out: Console) -> None:
         limit: the most rows of a table.
     """
     say(out, f"{run}: {_counts(found)}")
+    if found.note is not None:
+        say(out, found.note)
     _table(out, _heading(found), found.wrong, limit, _WRONG if not found.by_degree else _FAR)
     _table(out, "Unsure, the least sure first", found.unsure or (), limit, _WRONG)
     title = "Probably mislabelled, the most certain first"
@@ -62,7 +64,11 @@ def _counts(found: RowErrors) -> str:
     if found.unsure is not None:
         told.append(f"{len(found.unsure):,} unsure")
     if found.mislabelled is not None:
-        noise = f" (about {found.noise:.1%} of the labels)" if found.noise else ""
+        noise = (
+            f" (about {found.noise:.1%} of the labels)"
+            if found.noise and found.note is None
+            else ""
+        )
         told.append(f"{len(found.mislabelled):,} probably mislabelled{noise}")
     return ", ".join(told)
 

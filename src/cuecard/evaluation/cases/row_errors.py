@@ -14,6 +14,8 @@ from cuecard.types import Prediction
 
 # Where answers are near or far: what says how far, and whether more of it is farther.
 _DISTANCES = {"mae": 1.0, "iou": -1.0}
+# With more wrong answers than this share, a prompt's word against a label is worth little.
+_TRUSTED = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,16 @@ class RowErrors:
     noise: float | None
     by_degree: bool
 
+    @property
+    def note(self) -> str | None:
+        """What to mind about the labels that are listed as wrong, in a sentence."""
+        if not self.mislabelled or len(self.wrong) <= _TRUSTED * self.rows:
+            return None
+        return (
+            f"{len(self.wrong) / self.rows:.0%} of the answers are wrong: the list of mislabelled "
+            "rows says more about the prompt than about the labels"
+        )
+
     def shown(self, limit: int | None = None) -> list[RowFinding]:
         """The rows of all lists, each once: wrong ones first, then mislabelled, then unsure.
 
@@ -93,6 +105,7 @@ class RowErrors:
             "unsure": told(self.unsure),
             "mislabelled": told(self.mislabelled),
             "label_noise": self.noise,
+            "note": self.note,
         }
 
 

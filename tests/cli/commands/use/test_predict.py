@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import lzma
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 import cuecard as library
 from support.command_line import Call
+from support.workbooks import save_workbook
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -38,6 +41,18 @@ def test_texts(cuecard: Call, run: Path, expected: Any) -> None:
         "good fine",
     ]
     assert second[2] == "bad poor"  # a tab in a text does not make a column
+
+
+def test_workbooks_and_compressed_files(
+    cuecard: Call, run: Path, expected: Any, tmp_path: Path
+) -> None:
+    texts = ["good fine", "bad\tpoor"]
+    book = save_workbook(tmp_path / "rows.xlsx", {"S": [["review"], *([text] for text in texts)]})
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress("\n".join(["review", *texts]).encode()))
+    (tmp_path / "rows.txt.xz").write_bytes(lzma.compress("\n".join(texts).encode()))
+    for file in (book, tmp_path / "rows.csv.gz", tmp_path / "rows.txt.xz"):
+        told = cuecard("predict", run, "--file", file, "--json").json["predictions"]
+        assert [row["answer"] for row in told] == [answer.answer for answer in expected]
 
 
 def test_code_beside_a_backbone_is_neither_run_nor_asked_about(

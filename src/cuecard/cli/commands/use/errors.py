@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +58,9 @@ def errors(
     from cuecard.saved_prompts import find_prompt
 
     check_place(csv, "--csv")
-    spec = find_prompt(run).spec
-    files = [_answers_of(run), *(answers or ())]
-    found = find_row_errors(spec, [read_cases(file) for file in files])
+    saved = find_prompt(run)
+    files = [_answers_of(saved.folder.parent, run), *(answers or ())]
+    found = find_row_errors(saved.spec, [read_cases(file) for file in files])
     if csv is not None:
         with writing("--csv"):
             write_text(errors_csv(found, limit), csv)
@@ -71,21 +72,21 @@ def errors(
         print_errors(found, str(run), limit or _SHOWN, console())
 
 
-def _answers_of(run: Path) -> Path:
-    """A run's file of answers to its test rows.
+def _answers_of(folder: Path, run: Path) -> Path:
+    """The file of answers to test rows in a run's folder.
 
     Raises:
         DataError: there is none.
     """
     from cuecard.training.storage.result import PREDICTIONS
 
-    file = run / PREDICTIONS
+    file, quoted = folder / PREDICTIONS, shlex.quote(str(run))
     if not file.is_file():
         raise DataError(
             "the run has kept no answers to test rows",
             where=str(run),
             got=f"no {PREDICTIONS}",
             expected="a run of cuecard train, lora or another command that tests its rows",
-            hint=f"cuecard eval {run} DATA --predictions answers.jsonl writes some",
+            hint=f"cuecard eval {quoted} DATA --predictions answers.jsonl writes some",
         )
     return file
