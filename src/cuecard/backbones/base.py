@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any, ClassVar
 
 import torch
@@ -78,6 +79,7 @@ class FrozenBackbone(ABC):
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048)
         self.inputs: InputCache | None = None
+        self.lock = RLock()
 
     @abstractmethod
     def read_many(

@@ -29,7 +29,7 @@ class SearchModel:
     """A backbone in this process, as a searcher uses it between two races.
 
     Args:
-        backbone: no request to an engine of it is under way meanwhile.
+        backbone: an engine of it may still be at a request that nobody waits for.
         calls: of the search.
     """
 
@@ -51,7 +51,8 @@ class SearchModel:
         """
 
         async def made() -> CallAnswer:
-            return CallAnswer(run(), amount)
+            with self.backbone.lock:
+                return CallAnswer(run(), amount)
 
         return await self._calls.make(digest([self._weights, key]), "backbone", amount, made)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
@@ -256,10 +257,13 @@ class Backbone(Differentiable, Protocol):
             a tree (`Batch.follows`); 0 for a backbone that runs no trees.
         peft_task: what PEFT calls such a model; None where PEFT runs it in another way.
         model: the transformers model.
+        lock: held by who runs the model while an engine in another thread may run it too: parts of
+            it are replaced for the length of a pass.
     """
 
     name: str
     model: Any
+    lock: RLock
     causal: bool
     tokenizer: Tokenizer
     device: torch.device

@@ -299,7 +299,8 @@ class LocalEngine:
             try:
                 for item in items:
                     _take(worker, item)
-                outputs = worker.step()
+                with self._backbone.lock:
+                    outputs = worker.step()
                 self._stats = dict(worker.stats())
             except Exception as error:  # noqa: BLE001 - callers wait for an answer or any error
                 _log.exception("the engine failed")
