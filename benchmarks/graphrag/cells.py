@@ -177,7 +177,7 @@ class Contest:
         found = run_tune(recipe, observer=self._tell)
         name = WEAK_FILE if weak else PROMPT
         return Made(
-            {self._cell.contestant: str(recipe.prompts / name)},
+            {f"own, {self._cell.contestant}": str(recipe.prompts / name)},
             calls=found.spent.calls,
             tokens=found.spent.tokens,
         )
