@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from cuecard.artifacts import Prompt
@@ -19,6 +20,7 @@ from cuecard.registry import (
     read_hub_folder,
     write_hub_folder,
 )
+from support.command_line import save_tiny
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -118,7 +120,9 @@ def test_the_hub_out_of_reach() -> None:
 
 @pytest.mark.integration
 def test_the_hubs_protocol(prompts: list[Path], tmp_path: Path) -> None:
-    """Push, look a branch up, pull the commit: through huggingface_hub, from a server of ours."""
+    """Push, look a branch up, pull the commit, import its PEFT adapter: through huggingface_hub,
+    from a server of ours.
+    """
     script = Path(__file__).parents[1] / "support" / "hub_server.py"
     environment = {
         **os.environ,
@@ -130,8 +134,11 @@ def test_the_hubs_protocol(prompts: list[Path], tmp_path: Path) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_TOKEN": "hf_test",
     }
+    task = ("--template", r"Review: {text}\nSentiment:", "--labels", "negative,positive")
+    backbone = ("--backbone", save_tiny(tmp_path / "tiny"), "--dtype", "fp32")
+    words = ("import", "hf://ann/reviews", tmp_path / "imported", *backbone, *task)
     done = subprocess.run(
-        [sys.executable, script, prompts[0], tmp_path / "pulled"],
+        [sys.executable, script, prompts[0], tmp_path / "pulled", *words],
         env=environment,
         capture_output=True,
         text=True,
@@ -139,4 +146,7 @@ def test_the_hubs_protocol(prompts: list[Path], tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert Prompt.load(tmp_path / "pulled").digest == Prompt.load(prompts[0]).digest
+    pushed = Prompt.load(prompts[0])
+    assert Prompt.load(tmp_path / "pulled").digest == pushed.digest
+    assert torch.equal(Prompt.load(tmp_path / "imported").vectors, pushed.vectors)
+    assert "fetched hf://ann/reviews@" in done.stderr

@@ -95,7 +95,9 @@ def test_a_version_of_the_default_registry(
     ("ask", "error", "said"),
     [
         (lambda room: cuecard.load(room / "none"), ArtifactError, "no such prompt folder"),
-        (lambda room: cuecard.load("x@1", registry=str(room)), RegistryError, "x"),
+        (lambda room: cuecard.load(room / "ru"), ArtifactError, "did you mean 'run'"),
+        (lambda room: cuecard.load("x@1", registry=str(room)), RegistryError, "no registry here"),
+        (lambda room: cuecard.load("x@y", registry=str(room)), RegistryError, "no registry here"),
         (lambda room: cuecard.load(room / "run").predict(TEXTS[0]), DataError, "a list of rows"),
         (lambda room: cuecard.load(room / "run").predict([3]), DataError, "row 1"),
         (lambda room: cuecard.load(room / "run").predict(["a", " "]), DataError, "row 2"),

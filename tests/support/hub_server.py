@@ -1,6 +1,7 @@
 """The part of the Hub's HTTP interface that a push and a pull use, for huggingface_hub itself.
 
-hub_server.py PROMPT FOLDER    push a prompt, pull it by branch and commit, write it to FOLDER
+hub_server.py PROMPT FOLDER WORD...    push a prompt, pull it by branch and commit, write it to
+                                       FOLDER, and run the command of these words
 """
 
 from __future__ import annotations
@@ -89,12 +90,13 @@ class Hub(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
 
-def main(prompt: str, folder: str) -> None:
-    """Serve on loopback, push, pull."""
+def main(prompt: str, folder: str, *words: str) -> None:
+    """Serve on loopback, push, pull, run a command."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # The address is read when huggingface_hub is imported.
+    from cuecard.cli.main import main as run_command  # noqa: PLC0415
     from cuecard.registry import PromptPackage, parse_hub, pull_from_hub, push_to_hub  # noqa: PLC0415
 
     package = PromptPackage.read(prompt)
@@ -105,6 +107,7 @@ def main(prompt: str, folder: str) -> None:
         pulled, found = pull_from_hub(parse_hub(place))
         assert found == commit and pulled.files == package.files
     pulled.write(folder)
+    run_command(words)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cuecard.errors import ArtifactError
 from cuecard.plain_files import flush_folder, read_bytes, replace_file, sibling, write_flushed
+from cuecard.tasks.similar import nearest
 
 MANIFEST_FILE = "prompt.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -154,7 +156,11 @@ def _cannot_write(path: Path, error: OSError) -> ArtifactError:
 def _missing(folder: Path, name: str) -> ArtifactError:
     hint = None
     if not folder.exists():
-        return ArtifactError("no such prompt folder", where=str(folder))
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+        hint = nearest(folder.name, beside)
+        return ArtifactError("no such prompt folder", where=str(folder), hint=hint)
     if not folder.is_dir():
         return ArtifactError("not a prompt folder", where=str(folder), expected="a folder")
     if (folder / "prompt" / name).is_file():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,19 +163,27 @@ def pull_from_hub(place: HubPlace) -> tuple[PromptPackage, str]:
         ArtifactError: not a prompt, or one that cannot be trusted.
     """
     with tempfile.TemporaryDirectory(prefix="cuecard-") as temporary:
-        with _translating_errors(place):
-            commit = place.revision or "main"
-            if not _COMMIT.fullmatch(commit):
-                commit = str(
-                    huggingface_hub.HfApi().model_info(place.repository, revision=commit).sha
-                )
-            huggingface_hub.snapshot_download(
-                place.repository,
-                revision=commit,
-                allow_patterns=sorted(OWN_FILES),
-                local_dir=temporary,
-            )
+        commit = download(place, OWN_FILES, Path(temporary))
         return PromptPackage.read(temporary, allow_others=True), commit
+
+
+def download(place: HubPlace, names: Collection[str], folder: Path) -> str:
+    """Put a repository's files of these names, as far as it has them, into a folder.
+
+    Returns:
+        The commit that they are of.
+
+    Raises:
+        RegistryError: the Hub cannot be reached, or has no such repository or revision.
+    """
+    with _translating_errors(place):
+        commit = place.revision or "main"
+        if not _COMMIT.fullmatch(commit):
+            commit = str(huggingface_hub.HfApi().model_info(place.repository, revision=commit).sha)
+        huggingface_hub.snapshot_download(
+            place.repository, revision=commit, allow_patterns=sorted(names), local_dir=folder
+        )
+    return commit
 
 
 def push_to_hub(package: PromptPackage, place: HubPlace, *, why: str, private: bool = True) -> str:

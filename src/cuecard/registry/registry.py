@@ -84,13 +84,7 @@ class Registry:
         Raises:
             RegistryError: no registry, or it cannot be read, or its prompts have disappeared.
         """
-        if self.store.modified(MARKER) is None:
-            raise RegistryError(
-                "there is no registry here",
-                where=self.store.url,
-                got=f"no {MARKER}",
-                hint="`cuecard push` creates one; --registry or CUECARD_REGISTRY says where",
-            )
+        self.must_exist()
         found = [name for name in self.store.names(PROMPTS) if is_name(name)]
         if not found and self.store.modified(entry_key(1)) is not None:
             # Names never disappear. Treating this as an empty registry would assign numbers twice
@@ -103,6 +97,19 @@ class Registry:
                 hint="is the volume mounted completely?",
             )
         return found
+
+    def must_exist(self) -> None:
+        """
+        Raises:
+            RegistryError: there is no registry.
+        """
+        if self.store.modified(MARKER) is None:
+            raise RegistryError(
+                "there is no registry here",
+                where=self.store.url,
+                got=f"no {MARKER}",
+                hint="`cuecard push` creates one; --registry or CUECARD_REGISTRY says where",
+            )
 
     def identity(self) -> str | None:
         """A digest that tells this registry from another in the same place; None: no registry.

@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones.adapters.adapter import NO_ADAPTER
 from cuecard.backbones.adapters.peft_folder import RUN_FOLDER
 from cuecard.catalogue.cache import cache_root, locked
-from cuecard.errors import ArtifactError
+from cuecard.errors import ArtifactError, RegistryError
 from cuecard.registry import Registry
 from cuecard.registry.records.references import is_reference
 from cuecard.runs.few_shot.lm_bff_recipe import DemonstrationRecipe
@@ -166,7 +166,11 @@ def load_prompt(place: str | Path, *, registry: str | None = None) -> Prompt:
 def pulled_prompt(reference: str, url: str) -> SavedPrompt:
     """A version, in a folder of the cache that is named by its content."""
     registry = Registry(url)
-    version = registry.resolve(reference)
+    try:
+        version = registry.resolve(reference)
+    except RegistryError:
+        registry.must_exist()  # it says that better
+        raise
     package = registry.read(version)
     folder = cache_root() / "versions" / version.record.content
     with locked(folder):

@@ -162,7 +162,7 @@ def test_the_hubs_layout(cuecard: Call, run: Path, tmp_path: Path) -> None:
         (("promote", "reviews@1", "production"), "no such prompt"),
         (("rollback", "reviews", "production", "--why", "x"), "no such alias"),
         (("delete", "reviews@latest"), "latest is not an alias"),
-        (("predict", "reviews@production", "text"), "no such alias"),
+        (("predict", "reviews@production", "text"), "there is no registry here"),
         (("list", "--registry", "nowhere://x"), "an unknown kind of registry"),
         (("pull", "./x", "y", "--trust", "k.pem"), "only versions in a registry are signed"),
     ],
