@@ -31,6 +31,7 @@ from cuecard.runs.run_kinds import RUN, RunKind
 
 _MOST_LABELS = 40  # of a matrix that is shown
 _LAST_EVENTS = 12
+_FEW_PARTS = 12  # more of them are shown when asked for
 _NONE = NoDetails()
 
 
@@ -52,7 +53,8 @@ class RunPage:
             place = self.index.find(slug)
             data, more = self._facts(place)
             live, whole = self._live(place), self._details(place).whole(place)
-            more |= {**live.more, **whole.more, "live_template": self._details(place).live_template}
+            more |= {**live.more, **whole.more, "few_parts": _FEW_PARTS}
+            more["live_template"] = self._details(place).live_template
             data = {**live.data, **data, **whole.data}
             return self.pages.show(request, self._details(place).template, data, **more)
 

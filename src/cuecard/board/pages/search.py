@@ -80,7 +80,6 @@ class SearchDetails:
             "template": text_in(report, "template"),
             "start_template": text_in(report, "start_template"),
             "ended": text_in(report, "ended"),
-            "rounds": report.get("rounds"),
         }
         metric = text_in(report, "score")
         scores = [_tested(report, "start_test", metric, AS_IT_WAS, strong=False)]

@@ -37,8 +37,12 @@ def settings_shown(values: Mapping[str, Any]) -> list[Setting]:
     inner = values.get("recipe")
     if isinstance(inner, Mapping):
         around = {key: value for key, value in values.items() if key != "recipe"}
-        own = [Setting(key, _shown(value), "", changed=True) for key, value in flat(around)]
-        return [*own, *settings_shown(inner)]
+        own = [
+            Setting(key, _shown(value), "", changed=value is not None)
+            for key, value in flat(around)
+        ]
+        found = [*own, *settings_shown(inner)]
+        return sorted(found, key=lambda setting: not setting.changed)
     usual = usual_settings(values)
     found = [
         Setting(
