@@ -72,6 +72,14 @@ def test_threads_that_ask_first_load_once(room: Path, loads: list[Any]) -> None:
     assert all(other is first for other in others) and len(loads) == 1
 
 
+def test_threads_take_turns_on_one_backbone(room: Path) -> None:
+    loaded = cuecard.load(room / "run", backbone=shared_backbone())
+    expected = loaded.predict(TEXTS)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: loaded.predict(TEXTS), range(12)))
+    assert answers == [expected] * 12
+
+
 def test_a_version_of_the_default_registry(
     room: Path, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

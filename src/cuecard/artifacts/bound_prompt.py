@@ -40,7 +40,7 @@ class BoundPrompt:
     """A prompt and the backbone that it was made for: the one way to ask a saved prompt.
 
     `Prompt.bind` makes one. `dataclasses.replace` asks the same prompt differently: `prior=None`
-    without calibration, `injection=None` with the template alone.
+    without calibration, `injection=None` with the template alone. Threads take turns on a backbone.
 
     Attributes:
         prompt: the prompt.
@@ -134,19 +134,20 @@ class BoundPrompt:
             ConfigError: a prompt whose task gives vectors and no answers (see `embed`).
             BackboneError: a row that does not fit the backbone.
         """
-        return predict(
-            self.backbone,
-            self.spec,
-            self._records(rows),
-            self.injection,
-            slot=self.slot,
-            prior=self.prior,
-            head=self.head,
-            batch_rows=batch_rows,
-            token_budget=token_budget,
-            stop=stop,
-            on_rows=on_rows,
-        )
+        with self.backbone.lock:
+            return predict(
+                self.backbone,
+                self.spec,
+                self._records(rows),
+                self.injection,
+                slot=self.slot,
+                prior=self.prior,
+                head=self.head,
+                batch_rows=batch_rows,
+                token_budget=token_budget,
+                stop=stop,
+                on_rows=on_rows,
+            )
 
     def evaluate(
         self,
@@ -169,20 +170,21 @@ class BoundPrompt:
             DataError: a row without a target, or with a label that is not the task's; else as
                 `predict`.
         """
-        return evaluate(
-            self.backbone,
-            self.spec,
-            self._records(rows, self.spec.target_field),
-            self.injection,
-            slot=self.slot,
-            prior=self.prior,
-            head=self.head,
-            batch_rows=batch_rows,
-            token_budget=token_budget,
-            stop=stop,
-            seed=seed,
-            on_rows=on_rows,
-        )
+        with self.backbone.lock:
+            return evaluate(
+                self.backbone,
+                self.spec,
+                self._records(rows, self.spec.target_field),
+                self.injection,
+                slot=self.slot,
+                prior=self.prior,
+                head=self.head,
+                batch_rows=batch_rows,
+                token_budget=token_budget,
+                stop=stop,
+                seed=seed,
+                on_rows=on_rows,
+            )
 
     def generate(
         self,
@@ -226,16 +228,17 @@ class BoundPrompt:
             ConfigError: a prompt whose task gives answers and no vectors (see `predict`).
             BackboneError: a text that does not fit the backbone.
         """
-        return embed(
-            self.backbone,
-            self.spec,
-            texts,
-            self.injection,
-            slot=self.slot,
-            batch_rows=batch_rows,
-            token_budget=token_budget,
-            on_rows=on_rows,
-        )
+        with self.backbone.lock:
+            return embed(
+                self.backbone,
+                self.spec,
+                texts,
+                self.injection,
+                slot=self.slot,
+                batch_rows=batch_rows,
+                token_budget=token_budget,
+                on_rows=on_rows,
+            )
 
     def _records(self, rows: RowsLike, target: str | None = None) -> list[Record]:
         """The rows as records, read and checked as a data file's rows are."""
