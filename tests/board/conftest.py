@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ from cuecard.board.settings import BoardSettings
 from cuecard.cli.recipe_flags import TRAIN
 from support.board_real_runs import save_comparison, save_search
 from support.board_runs import answer, save_run
+from support.browser import DESK, Tab, chromium, tab
+from support.command_line import save_rows
+from support.serving.in_thread import listening
 
 MakeClient = Callable[..., TestClient]
+FIXTURE = Path(__file__).parents[1] / "compatibility" / "fixtures" / "registry"
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
 @pytest.fixture
@@ -68,3 +74,53 @@ def client(tmp_path: Path) -> Iterator[MakeClient]:
             job.process.kill()
             job.process.wait()
         board.jobs.close()
+
+
+@pytest.fixture(scope="module")
+def browser(comparison: Path, search: Path) -> Iterator[Any]:
+    """A browser; runs are made before it, since its loop lets no other run in this thread."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the board is started: two runs of the same rows, one with hostile texts, a registry."""
+    monkeypatch.chdir(tmp_path)
+    rows = [("good film", "positive"), ("bad film", "negative"), ("fine", "positive")]
+    for name, said in (("first", "positive"), ("second", "negative")):
+        answers = [answer(text, gold, said) for text, gold in rows]
+        save_run(tmp_path / "runs" / name, answers, score=0.6, steps=30)
+    save_run(tmp_path / "runs" / "hostile <b>", [answer(HOSTILE, HOSTILE, "positive")])
+    save_run(tmp_path / "runs" / "live", finished=False)
+    shutil.copytree(FIXTURE, tmp_path / "prompts")
+    save_rows(
+        tmp_path / "reviews.csv",
+        [{"text": f"film {n} {HOSTILE}", "label": ("bad", "good")[n % 2]} for n in range(40)],
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def kinds(work: Path, comparison: Path, search: Path) -> Path:
+    """The same with a comparison and a search."""
+    shutil.copytree(comparison, work / "runs", dirs_exist_ok=True)
+    shutil.copytree(search, work / "runs", dirs_exist_ok=True)
+    return work
+
+
+@pytest.fixture
+def url(work: Path) -> Iterator[str]:
+    """Of a board."""
+    settings = BoardSettings(Path("runs"), "prompts", flags=TRAIN.names)
+    board: BoardApp = build_board(settings)
+    with listening(board.app) as place:
+        yield place
+    board.jobs.close()
+
+
+@pytest.fixture
+def desk(browser: Any, url: str) -> Iterator[Tab]:
+    """The board in a browser."""
+    with tab(browser, url, **DESK) as opened:
+        yield opened

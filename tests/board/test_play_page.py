@@ -12,12 +12,15 @@ from starlette.responses import JSONResponse, PlainTextResponse
 
 import cuecard
 from board.conftest import MakeClient
+from cuecard.board.app import build_board
+from cuecard.board.settings import BoardSettings
 from cuecard.board.upstream import Upstream
 from cuecard.errors import ConfigError, EngineError
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
+from support.browser import DESK, PHONE, faults, reach, tab
 from support.data.reviews import SPEC, TEXT_SPEC
 from support.random_prompts import random_prompt
 from support.serving.app import running
@@ -189,3 +192,19 @@ def test_an_address_with_a_path() -> None:
         assert Upstream(f"{url}/v1/").models()[0]["id"] == HOSTILE
         with pytest.raises(EngineError):
             Upstream(f"{url}/other").models()
+
+
+def test_asked_by_keyboard_alone(browser: Any, tmp_path: Path, server: str, model: Any) -> None:
+    board = build_board(BoardSettings(tmp_path / "runs", "prompts", server=server))
+    with listening(board.app) as url:
+        for scheme, size in (("light", PHONE), ("dark", DESK)):
+            with tab(browser, url, color_scheme=scheme, **size) as opened:
+                page = opened.open("/play?model=reviews@1")
+                reach(page, "field.text")
+                page.keyboard.type("a good film")
+                reach(page, "Ask")
+                page.keyboard.press("Enter")
+                page.locator("article [aria-busy] .share").first.wait_for()
+                assert "field.text=a+good+film" in page.url
+                assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+                assert faults(page) == []

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+PHONE = {"viewport": {"width": 360, "height": 740}}
+DESK = {"viewport": {"width": 1280, "height": 800}}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -65,3 +67,44 @@ def tab(browser: Any, url: str, **options: Any) -> Iterator[Tab]:
     yield opened
     context.close()
     assert opened.problems == []
+
+
+def focused(page: Any) -> list[str]:
+    """What has the keyboard's focus: its text, its label, its names."""
+    found: list[str] = page.evaluate(
+        """(() => {
+          const one = document.activeElement;
+          return [one.innerText, one.getAttribute("aria-label"), one.name, one.id]
+            .filter(Boolean).map((text) => text.trim());
+        })()"""
+    )
+    return found
+
+
+def reach(page: Any, wanted: str, most: int = 80) -> None:
+    """Press Tab until something has the focus, and see that this can be seen."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if wanted in focused(page):
+            style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert style != "none", f"the focus on {wanted!r} cannot be seen"
+            return
+    pytest.fail(f"the keyboard does not reach {wanted!r}")
+
+
+def faults(page: Any, *rules: str) -> list[str]:
+    """What axe finds wrong with a page, each with the elements that it is wrong with.
+
+    Args:
+        rules: those that are checked; all by default.
+    """
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not there")
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": list(rules)}
+    found = axe.Axe().run(page, options=options).response["violations"]
+    return [
+        f"{one['id']} ({one['impact']}): {node['target']} {node['html'][:160]}"
+        for one in found
+        for node in one["nodes"]
+    ]
