@@ -72,3 +72,19 @@ def test_without_runs_or_a_registry(tmp_path: Path, capsys: pytest.CaptureFixtur
     done = run_in_process(capsys, "board", *words, "--json")
     assert done.code == 0 and done.json["pages"] == 2
     assert "No runs yet" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_comparison_and_a_search_are_files(
+    comparison: Path, search: Path, tmp_path: Path
+) -> None:
+    for folder in (comparison, search):
+        shutil.copytree(folder, tmp_path / "runs", dirs_exist_ok=True)
+    site = tmp_path / "site"
+    export_board(BoardSettings(tmp_path / "runs", str(tmp_path / "none")), site)
+    contest = (site / "runs" / "contest.html").read_text()
+    assert contest.count("<figure") == 5 and "Compare ticked answers" not in contest
+    assert (site / "runs" / "contest~contests~all-rows~lora" / "rows.html").is_file()
+    words = (site / "runs" / "words.html").read_text()
+    assert "as it was" in words and "hx-get" not in words + contest
+    test_every_link_leads_to_a_file(site)
+    test_nothing_asks_a_board(site)

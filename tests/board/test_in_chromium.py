@@ -49,6 +49,43 @@ def test_a_run_is_watched(desk: Tab, work: Path) -> None:
     page.locator("#live .state.stopped").wait_for()
 
 
+def test_a_search_is_watched(kinds: Path, desk: Tab) -> None:
+    folder = kinds / "runs" / "words"
+    log = folder / "log.jsonl"
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    first = next(n for n, event in enumerate(events) if event["event"] == "round")
+    log.write_text("".join(f"{json.dumps(event)}\n" for event in events[: first + 1]))
+    (folder / "search.json").unlink()
+    with held(folder):
+        page = desk.open("/runs/words")
+        page.locator("#curves canvas").wait_for()
+        page.locator("summary", has_text="as it was").click()
+        before = page.evaluate("plots[0].data[0].length")
+        told = {"origin": "by hand", "text": HOSTILE, "beside": "", "score": 0.75, "rows": 12}
+        scored = {"event": "scored", "key": "x", "calls": 400, "tokens": 4000, **told}
+        with log.open("a") as file:
+            file.write(json.dumps(scored) + "\n")
+        page.get_by_text("400 calls; last: by hand").wait_for()
+        assert page.locator("summary", has_text="by hand").is_visible()
+        assert page.locator("details[open] pre", has_text="Decide which").is_visible()
+        assert page.evaluate("plots[0].data[0].length") == before + 1
+
+
+def test_a_comparison_is_watched(kinds: Path, desk: Tab) -> None:
+    folder = kinds / "runs" / "contest"
+    (folder / "compare.json").unlink()
+    standing = folder / "contests" / "all-rows" / "zero-shot" / "contestant.json"
+    kept = standing.read_text()
+    standing.unlink()
+    with held(folder):
+        page = desk.open("/runs/contest")
+        states = page.get_by_role("region", name="Contestants, all rows")
+        assert states.locator(".state.running").count() == 1
+        standing.write_text(kept)
+        states.locator(".state.running").wait_for(state="detached")
+        assert states.locator(".state.finished").count() == 4
+
+
 def test_hostile_names_and_texts_are_texts(desk: Tab) -> None:
     page = desk.open("/")
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))

@@ -72,6 +72,7 @@ class RunPage:
         data = {
             "run": summarise(place, self.cache),
             "axis": "step",
+            "gain_over": "the best other",
             "progress": progress_of(events),
             "curves": [asdict(curve) for curve in curves_of(events)],
             "events": events[-_LAST_EVENTS:],

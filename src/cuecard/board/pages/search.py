@@ -61,6 +61,7 @@ class SearchDetails:
             limits += limits_shown(budget, judging, judged, whose="judge: ")
         data = {
             "axis": "calls",
+            "gain_over": "the prompt as it was",
             "progress": search_progress(events),
             "curves": [asdict(curve) for curve in search_curves(events)],
             "candidates": candidates,
