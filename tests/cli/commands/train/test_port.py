@@ -21,7 +21,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("texts") / "texts.txt"
-    lines = [str(row.fields["text"]) for row in reviews(320, seed=3)]
+    lines = [str(row.fields["text"]) for row in reviews(400, seed=3)]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
 
@@ -51,7 +51,7 @@ def test_a_prompt_moves_to_another_backbone(
 ) -> None:
     plan = cuecard(*words, "--dry-run", "--json").json
     (planned,) = plan["prompts"]
-    assert planned["inputs"] == 320 and planned["learns"] == "label probabilities"
+    assert planned["inputs"] == 400 and planned["learns"] == "label probabilities"
     assert (planned["method"], planned["length"]) == ("prompt-tuning", 4)
     assert not (tmp_path / "run").exists()
     tests = save_rows(
@@ -113,7 +113,7 @@ def test_all_prompts_with_an_alias_and_a_folder_go_in_one_pass(
     every = [*words[:at], folder, "--all", "latest", *words[at + 1 :], "--inputs", own]
     plan = cuecard(*every, "--text-field", "review", "--dry-run", "--json").json
     counts = {each["name"]: each["inputs"] for each in plan["prompts"]}
-    assert counts == {"mine": 80, "others": 320, "reviews": 320}
+    assert counts == {"mine": 80, "others": 400, "reviews": 400}
     done = cuecard(*every, "--text-field", "review", "--json")
     assert done.code == 0, done.err
     events = [json.loads(line) for line in done.out.splitlines()]
