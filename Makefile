@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-multitask meta-init bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-compare bench-vision bench-vision-speed bench-embedding board-picture advice lint format clean $(VENV)
+	bench-methods bench-multitask meta-init bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-compare bench-compile bench-vision bench-vision-speed bench-embedding board-picture advice lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -148,6 +148,9 @@ bench-fewshot: $(STAMP)  ## prompts beside linear models, LoRA and full tuning, 
 
 bench-compare: $(STAMP)  ## prompts, LoRA, full tuning and simple baselines on six sets with two models; hours, goes on where it was
 	$(BIN)/python -m benchmarks.compare $(ARGS)
+
+bench-compile: $(STAMP)  ## long texts as short prompts at several lengths, prompts ported between two models; some 100 minutes on two cores, goes on where it was
+	$(BIN)/python -m benchmarks.compile $(ARGS)
 
 board-picture: $(STAMP)  ## the README's picture of the board, of the comparison in benchmarks/results/board; needs Chromium
 	$(BIN)/python -m benchmarks.board_picture $(ARGS)

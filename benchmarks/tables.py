@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.advice.tables import advice_table
 from benchmarks.compare.tables import compare_table
+from benchmarks.compile.tables import compile_figure, compile_table
 from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
 from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
 from benchmarks.learning.tables import learning_table
@@ -87,6 +88,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("learning", "methods.md", learning_table),
         DocTable("vision", "vision.md", vision_table, vision_figure),
         DocTable("compare", "compare.md", compare_table),
+        DocTable("compile", "compile.md", compile_table, compile_figure),
         DocTable("fewshot", "few-shot.md", fewshot_table, fewshot_figure),
         DocTable("search", "search.md", search_table, search_figure),
         DocTable("search_races", "search.md", races_table),

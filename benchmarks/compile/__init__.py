@@ -1,0 +1,1 @@
+"""What compiled texts and ported prompts are worth."""
