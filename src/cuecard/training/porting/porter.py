@@ -37,7 +37,7 @@ from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.porting.outcome import PortedPrompt, gates_of
 from cuecard.training.porting.settings import PortConfig
 from cuecard.training.porting.sources import PortSource
-from cuecard.training.porting.teachers import OldAnswers, OldBackbone, PortTeachers
+from cuecard.training.porting.teachers import TEXTS, OldAnswers, OldBackbone, PortTeachers
 from cuecard.training.porting.together import SharedTraining
 from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup, key_of
@@ -205,10 +205,11 @@ class PromptPorter:
         untrained = test.fidelity(None)
         old, new = self._scores(source, answers, setup, run)
         seen = sum(len(part) for part in (task.train, task.validation, task.test))
+        learnt = self._teachers.learns(source)
         found = PortedPrompt(
             source=source,
             task=task,
-            learnt=self._teachers.learns(source),
+            learnt=TEXTS if setup.loss == "tokens" and not setup.taught else learnt,
             left_out=len(source.inputs) - seen,
             run=run,
             prompt=run.prompt,

@@ -23,6 +23,9 @@ FOLDER = "teacher"
 """Where the answers go, in the run's folder: for each prompt a line that says whose they are, then
 one for each input and each labelled row."""
 
+TEXTS = "texts"
+"""What is learnt where the old prompt's tokens are not the new backbone's."""
+
 _ROWS = 8  # whose answers' tokens are read together
 
 OldBackbone = Callable[[PortSource], Backbone]
@@ -91,7 +94,7 @@ class PortTeachers:
         """What of the old answers is learnt, in a word."""
         if source.spec.mode == "labels":
             return "label probabilities"
-        return "likeliest tokens" if self._has_same_tokens(source) else "texts"
+        return "likeliest tokens" if self._has_same_tokens(source) else TEXTS
 
     def answers(self, log: RunLog) -> dict[str, OldAnswers]:
         """Each prompt's answers.
