@@ -49,7 +49,7 @@ class Limits(BaseModel):
         ge=1,
         description="Maximum frames of an animation, of which the first is classified.",
     )
-    max_new_tokens: int = Field(default=1024, ge=1, description="Maximum new tokens of an answer.")
+    max_new_tokens: int = Field(default=2048, ge=1, description="Maximum new tokens of an answer.")
     max_requests: int = Field(
         default=256,
         ge=1,
