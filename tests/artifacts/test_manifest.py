@@ -8,6 +8,7 @@ import pytest
 
 from cuecard.artifacts import Manifest, Prompt
 from cuecard.artifacts.files import MAX_JSON_BYTES
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.artifacts.manifest import SCHEMA_VERSION, ParametersEntry
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.errors import ArtifactError
@@ -44,6 +45,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
         "test_vectors": (),
         "tensors": {},
         "adapter_config_sha256": None,
+        "ported_from": PortedFrom(name="old", digest="a" * 64, backbone="small"),
     }
     digests = {manifest.model_copy(update={name: value}).digest for name, value in changes.items()}
     assert len(digests) == len(changes)
