@@ -21,7 +21,8 @@ def event_text(event: Event) -> str | None:
     """One event of a run's log in a line or two; None for events that are not shown."""
     write = _TEXTS.get(event["event"])
     text = None if write is None else write(event)
-    return text if text is None or "prompt" not in event else f"{event['prompt']}: {text}"
+    name = event.get("prompt")  # of one of several; in LoRA's events it is the prompt's score
+    return f"{name}: {text}" if text is not None and isinstance(name, str) else text
 
 
 def duration(seconds: float) -> str:
