@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cuecard.cli.views.event_text import text_of_part
 from cuecard.cli.views.progress import TrainView, fetch_progress, rows_progress
 from cuecard.comparison.prove import prove
 from cuecard.methods import PromptTuning
@@ -59,6 +60,16 @@ def show(events: list[dict[str, Any]], out: Console) -> str:
         for event in events:
             view(event)
     return text(out)
+
+
+def test_a_part_of_a_run_is_named(events: list[dict[str, Any]]) -> None:
+    out = plain_console()
+    done = next(event for event in events if event["event"] == "done")
+    with TrainView(text_of_part, out=out) as view:
+        view({**done, "run": "training/titles"})
+        view(done)
+    part, whole = (line for line in text(out).splitlines() if "Trained in" in line)
+    assert part.startswith("titles: Trained in") and whole.startswith("Trained in")
 
 
 def test_plain_lines(events: list[dict[str, Any]]) -> None:

@@ -139,7 +139,7 @@ def test_ctrl_c_keeps_what_was_done(
     whole: tuple[Path, tuple[PortedPrompt, ...]], tmp_path: Path
 ) -> None:
     def press(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and (event["step"], event["prompt"]) == (5, "titles"):
+        if event["event"] == "step" and (event["step"], event["run"]) == (5, "training/titles"):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="0 of 2 prompts trained") as stopped:

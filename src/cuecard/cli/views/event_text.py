@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from cuecard.parameter_counts import trained_text
@@ -20,9 +21,13 @@ _ONE_ANSWER = 0.98
 def event_text(event: Event) -> str | None:
     """One event of a run's log in a line or two; None for events that are not shown."""
     write = _TEXTS.get(event["event"])
-    text = None if write is None else write(event)
-    name = event.get("prompt")  # of one of several; in LoRA's events it is the prompt's score
-    return f"{name}: {text}" if text is not None and isinstance(name, str) else text
+    return None if write is None else write(event)
+
+
+def text_of_part(event: Event) -> str | None:
+    """`event_text` after the name of the part of the run that the event is of, if it is of one."""
+    text, part = event_text(event), event.get("run")
+    return text if text is None or part is None else f"{PurePosixPath(part).name}: {text}"
 
 
 def duration(seconds: float) -> str:

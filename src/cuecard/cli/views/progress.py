@@ -77,6 +77,7 @@ class TrainView:
     elsewhere lines alone.
 
     Args:
+        text: an event -> its line; None for one that is not shown.
         json: print each event as a JSON object instead.
         out: where to; standard output by default.
         clock: seconds from anywhere.
@@ -84,12 +85,13 @@ class TrainView:
 
     def __init__(
         self,
+        text: Callable[[dict[str, Any]], str | None] = event_text,
         *,
         json: bool = False,
         out: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._json = json
+        self._text, self._json = text, json
         self._out = out or console()
         self._pace = Pace()
         self._rows = RowCount(clock)
@@ -117,7 +119,7 @@ class TrainView:
             print_json(event)
             return
         self._pace.update(event)
-        text = event_text(event)
+        text = self._text(event)
         if text is not None:
             say(self._out, text)
         if self._out.is_interactive:

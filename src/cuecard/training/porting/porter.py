@@ -47,8 +47,8 @@ from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone
 
 COMMAND = "cuecard port"
-TRAINING, PROMPTS = "training", "prompts"
-"""Where the runs of each prompt go, in the run's folder, and what came of them."""
+PROMPTS = "prompts"
+"""Where the new prompts go, in the run's folder."""
 
 
 class PromptPorter:
@@ -141,10 +141,10 @@ class PromptPorter:
         """
         with held(self._folder), stoppable(self._stopped):
             answers = self._teachers.answers(RunLog(None, self._observer))
-            setups, methods = self._setups(answers), self._methods
-            place = None if self._folder is None else self._folder / TRAINING
-            shared = SharedTraining(setups, methods, COMMAND, place, self._folder, self._observer)
-            runs = shared.run()
+            setups = self._setups(answers)
+            runs = SharedTraining(
+                setups, self._methods, COMMAND, self._folder, self._observer
+            ).run()
             with may_cut():
                 return tuple(
                     self._compared(source, answers[name], setups[name], runs[name])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
@@ -21,6 +20,9 @@ from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, MethodConfig
 
+TRAINING = "training"
+"""Where the checkpoint and each one's folder go, in the run's folder."""
+
 
 @dataclass(frozen=True)
 class SharedTraining:
@@ -30,17 +32,21 @@ class SharedTraining:
         setups: by name, which is also that of each one's folder; on one backbone.
         methods: the settings that each set-up was made with.
         command: what resumes it, without its folder.
-        folder: where the checkpoint and each one's folder go; None keeps nothing.
-        whole: the run's folder, which is the one to resume.
-        observer: called with every event; those of one prompt have its name as `prompt`.
+        whole: the run's folder, which is the one to resume; None keeps nothing.
+        observer: called with every event; those of one of several say as `run` which part of the
+            run they are of.
     """
 
     setups: Mapping[str, TrainSetup]
     methods: Mapping[str, MethodConfig]
     command: str
-    folder: Path | None
     whole: Path | None
     observer: Observer | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the checkpoint and each one's folder go."""
+        return None if self.whole is None else self.whole / TRAINING
 
     @property
     def parts(self) -> dict[str, str]:
@@ -133,11 +139,7 @@ class SharedTraining:
 
     def _observer_of(self, name: str) -> Observer | None:
         """Of several prompts each event says which one it is of."""
-        tell = self.observer
+        tell, part = self.observer, f"{TRAINING}/{name}"
         if tell is None or len(self.setups) == 1:
             return tell
-
-        def told(event: dict[str, Any]) -> None:
-            tell({**event, "prompt": name})
-
-        return told
+        return lambda event: tell({**event, "run": part})

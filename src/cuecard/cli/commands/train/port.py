@@ -144,12 +144,13 @@ def port(
     Exit codes: 0 done, 2 bad input or a prompt that does not pass (--push, --promote), 130 stopped
     by Ctrl-C (what was done is kept).
     """
+    from cuecard.cli.views.event_text import text_of_part
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.porting.run import plan_port, resume_port, run_port
     from cuecard.saved_prompts.ported import check_passed, publish_ported
 
     publishes = push or alias is not None
-    with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+    with TrainView(text_of_part, json=as_json) as view, fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
             given = {"--inputs": inputs, "--tests": tests, "--all": every, "--dry-run": dry}
             given |= {"--from-backbone": old_backbone, "--overwrite": overwrite}
