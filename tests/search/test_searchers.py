@@ -21,7 +21,7 @@ from cuecard.search.candidate import first_candidate
 from cuecard.search.journal import Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
-from cuecard.search.searchers import SEARCHERS
+from cuecard.search.searchers import SEARCHERS, settings_of
 from cuecard.search.searchers.writing import instruction_in
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
@@ -69,7 +69,7 @@ def test_a_searcher_reads_the_settings_that_it_says(name: str) -> None:
 
     search(name, settings=Watched(**SETTINGS.model_dump()))
     some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
-    assert read & some == {*SEARCHERS[name].settings}
+    assert read & some == settings_of(name)
 
 
 def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> None:

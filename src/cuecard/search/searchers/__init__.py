@@ -71,9 +71,7 @@ _SWAPS = ("trigger_tokens", "fluency", "population", "step_rows")
 
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
-        AUTO: SearcherEntry(
-            ("portfolio", "Portfolio"), in_auto=False, settings=("show", "words_by")
-        ),
+        AUTO: SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations"), settings=("show",)),
         "calibration": SearcherEntry(
             ("fitted.calibration", "Calibration"), ("labels", "likelihoods")
@@ -150,6 +148,12 @@ def asks_llm(name: str) -> bool:
     return name == AUTO or "llm" in SEARCHERS[name].needs
 
 
+def settings_of(name: str) -> set[str]:
+    """Of the settings that not every searcher has a use for, those that one has."""
+    parts = [one for one in SEARCHERS.values() if one.in_auto] if name == AUTO else []
+    return {setting for one in (SEARCHERS[name], *parts) for setting in one.settings}
+
+
 def check_settings(name: str, settings: SearchSettings) -> None:
     """Refuse settings that a searcher has no use for.
 
@@ -157,7 +161,7 @@ def check_settings(name: str, settings: SearchSettings) -> None:
         ConfigError: one that differs from its default.
     """
     some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
-    for setting in sorted(some - {*SEARCHERS[name].settings}):
+    for setting in sorted(some - settings_of(name)):
         value = getattr(settings, setting)
         if value != type(settings).model_fields[setting].default:
             raise ConfigError(
@@ -165,7 +169,7 @@ def check_settings(name: str, settings: SearchSettings) -> None:
                 where=f"--searcher {name}",
                 got=f"{setting}: {value}",
                 expected="--searcher "
-                + ", ".join(each for each, one in SEARCHERS.items() if setting in one.settings),
+                + ", ".join(each for each in SEARCHERS if setting in settings_of(each)),
             )
 
 
