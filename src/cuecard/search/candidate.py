@@ -13,7 +13,6 @@ from cuecard.artifacts.words.parts import TARGET
 from cuecard.engine.protocol import Held
 from cuecard.evaluation.baselines.manual import CHAT_ANSWER, ManualPrompt, default_manual_prompts
 from cuecard.tasks import Task, TaskSpec
-from cuecard.tasks.template import Template
 from cuecard.types import InputTokens, Record, Tokenizer
 from cuecard.validation_text import counted
 
@@ -87,15 +86,7 @@ class PromptCandidate:
         Args:
             spec: the task that it asks.
         """
-        words = spec.words if self.prompt.words is None else self.prompt.words
-        prompt, template = self.prompt, Template(self.prompt.template)
-        parts = [prompt.instruction]
-        for record in prompt.demonstrations:
-            right = spec.label_of(record)
-            answer = words.get(right, right)
-            told = template.render(record.texts, mask=answer)
-            parts.append(told if template.has_mask else f"{told} {answer}")
-        return "\n\n".join([part.strip() for part in parts if part.strip()] + [prompt.template])
+        return self.prompt.ahead(spec) + self.prompt.template
 
     @property
     def beside(self) -> str:

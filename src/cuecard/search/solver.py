@@ -287,13 +287,13 @@ class LLMSolver:
 
     def text(self, candidate: PromptCandidate) -> str:
         """What the LLM is told, with the record's fields by name."""
-        return self._ahead(candidate.prompt) + candidate.prompt.template
+        return candidate.text(self._spec)
 
     def asked(self, candidate: PromptCandidate) -> TaskSpec:
         """The task in a candidate's words, as other tools are told of it."""
         prompt = candidate.prompt
         more = {
-            "template": escape(self._ahead(prompt)) + prompt.template,
+            "template": escape(prompt.ahead(self._spec)) + prompt.template,
             "words": self._words(prompt) if self._spec.labels else {},
             "chat": prompt.system is not None,
             "system": prompt.system,
@@ -326,7 +326,7 @@ class LLMSolver:
 
     def _request(self, candidate: PromptCandidate, record: Record) -> LLMRequest:
         prompt = candidate.prompt
-        text = self._ahead(prompt) + Template(prompt.template).render(dict(record.texts))
+        text = prompt.ahead(self._spec) + Template(prompt.template).render(dict(record.texts))
         system = [LLMMessage("system", prompt.system)] if prompt.system else []
         limit = self._spec.max_new_tokens
         if self._spec.labels:
@@ -334,16 +334,6 @@ class LLMSolver:
             longest = max(len(word.encode()) for word in self._words(prompt).values())
             limit = max(_LABEL_TOKENS, longest)
         return LLMRequest((*system, LLMMessage("user", text)), limit)
-
-    def _ahead(self, prompt: ManualPrompt) -> str:
-        """What stands in front of a record: the instruction, and solved records."""
-        words = self._words(prompt) if self._spec.labels else {}
-        template = Template(prompt.template)
-        shown = [
-            f"{template.render(dict(each.texts))} {words.get(str(each.target), str(each.target))}"
-            for each in prompt.demonstrations
-        ]
-        return prompt.instruction + "".join(f"{each}\n\n" for each in shown)
 
 
 async def _judged(

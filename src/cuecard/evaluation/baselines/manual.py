@@ -58,15 +58,11 @@ class ManualPrompt:
         Raises:
             ConfigError: no chat template, or a prompt that leaves no room for a record.
         """
-        words = dict(self.words if self.words is not None else spec.words)
-        specials = special_texts(tokenizer)
-        shown = [self._show(spec, record, words, specials) for record in self.demonstrations]
-        text = "".join([escape(self.instruction), *(f"{escape(s)}\n\n" for s in shown)])
         settings = spec.model_dump() | {
-            "template": text + self.template,
+            "template": escape(self.ahead(spec, special_texts(tokenizer))) + self.template,
             "chat": self.chat,
             "system": self.system,
-            "words": words,
+            "words": self._words_of(spec),
         }
         # Measured with room for anything; the task's own length would refuse a long prompt.
         roomy = TaskSpec(**(settings | {"max_length": 1_000_000}))
@@ -83,6 +79,20 @@ class ManualPrompt:
                 hint="fewer or shorter demonstrations",
             )
         return TaskSpec(**(settings | {"max_length": length}))
+
+    def ahead(self, spec: TaskSpec, specials: tuple[str, ...] = ()) -> str:
+        """What stands in front of a record: the instruction, and solved records.
+
+        Args:
+            spec: the task that it asks.
+            specials: the texts of special tokens, which records may not have.
+        """
+        words = self._words_of(spec)
+        shown = [self._show(spec, record, words, specials) for record in self.demonstrations]
+        return "".join([self.instruction, *(f"{each}\n\n" for each in shown)])
+
+    def _words_of(self, spec: TaskSpec) -> dict[str, str]:
+        return dict(spec.words if self.words is None else self.words)
 
     def _show(
         self, spec: TaskSpec, record: Record, words: Mapping[str, str], specials: tuple[str, ...]
