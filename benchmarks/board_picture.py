@@ -19,11 +19,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from benchmarks.places import RESULTS, ROOT
 from cuecard.board.export import export_board
 from cuecard.board.settings import BoardSettings
 
-ROOT = Path(__file__).parents[1]
-RUNS = ROOT / "benchmarks" / "results" / "board"
+RUNS = RESULTS / "board"
 OUT = ROOT / "docs" / "board.png"
 _WIDTH, _COLOURS = 1000, 96
 
