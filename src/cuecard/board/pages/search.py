@@ -13,8 +13,8 @@ from cuecard.board.records.files import (
     cached_json,
     cached_log,
     cached_settings,
-    interval_of,
-    number,
+    mapping_in,
+    score_in,
     text_in,
 )
 from cuecard.board.records.index import FileCache, RunPlace
@@ -94,13 +94,8 @@ class SearchDetails:
 def _tested(
     report: Mapping[str, Any], key: str, metric: str, name: str, *, strong: bool
 ) -> Scored | None:
-    test = report.get(key)
-    metrics, ci95 = (test.get(k) if isinstance(test, dict) else None for k in ("metrics", "ci95"))
-    score = number(metrics.get(metric)) if isinstance(metrics, dict) else None
-    if score is None:
-        return None
-    interval = interval_of(ci95.get(metric)) if isinstance(ci95, dict) else None
-    return Scored(name, score, interval, strong)
+    score, interval = score_in(mapping_in(report, key), metric)
+    return None if score is None else Scored(name, score, interval, strong)
 
 
 def _spent(models: Mapping[str, ModelSpent], whose: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from cuecard.board.records.files import (
     cached_log,
     cached_settings,
     interval_of,
+    mapping_in,
     number,
     text_in,
 )
@@ -78,8 +79,7 @@ def contests_shown(place: RunPlace, index: RunIndex, cache: FileCache) -> list[C
     """A comparison's contests, fewest rows first; those not yet begun only while it runs."""
     parts = {part.name: part for part in index.parts(place)}
     settings, _ = cached_settings(place, cache)
-    contest = settings.get("contest")
-    wanted: Mapping[str, Any] = contest if isinstance(contest, Mapping) else {}
+    wanted = mapping_in(settings, "contest")
     found, works = [], place.used
     for name in (*(f"{rows}-rows" for rows in _list(wanted, "rows")), _ALL):
         below = f"{place.name}/{_CONTESTS}/{name}"
@@ -129,7 +129,7 @@ def _known(name: str, part: RunPlace, cache: FileCache) -> ContestantShown:
         return _waiting(name)
     if standing.get("test") is None:
         return ContestantShown(name, title, "left out", text_in(standing, "left_out"))
-    test = standing["test"] if isinstance(standing["test"], Mapping) else {}
+    test = mapping_in(standing, "test")
     return ContestantShown(
         name=name,
         title=title,

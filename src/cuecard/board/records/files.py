@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cuecard.board.records.index import FileCache, RunPlace
@@ -102,6 +102,23 @@ def whole(value: object) -> int | None:
 
 def text_in(values: Any, *keys: str) -> str:
     """A text within mappings; empty where there is none."""
+    found = _within(values, keys)
+    return found if isinstance(found, str) else ""
+
+
+def mapping_in(values: Any, *keys: str) -> Mapping[str, Any]:
+    """A mapping within mappings; empty where there is none."""
+    found = _within(values, keys)
+    return found if isinstance(found, Mapping) else {}
+
+
+def score_in(test: Mapping[str, Any], metric: str) -> tuple[float | None, Interval | None]:
+    """A score and its interval of an evaluation as a report's JSON has it."""
+    interval = mapping_in(test, "ci95").get(metric)
+    return number(mapping_in(test, "metrics").get(metric)), interval_of(interval)
+
+
+def _within(values: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
-    return values if isinstance(values, str) else ""
+    return values

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from cuecard.board.records.files import (
     cached_json,
     cached_report,
     interval_of,
+    mapping_in,
     number,
+    score_in,
     text_in,
     whole,
 )
@@ -65,12 +66,8 @@ def _of_report(place: RunPlace, cache: FileCache) -> RunOutcome | None:
     prompt, metric = facts.get("prompt"), facts.get("metric")
     if not isinstance(prompt, Mapping) or not isinstance(metric, str):
         return found
-    tested = {
-        "metric": metric,
-        "score": number(prompt.get(metric)),
-        "interval": interval_of(prompt.get("ci95")),
-    }
-    return RunOutcome(**{**vars(found), **tested})
+    score, interval = number(prompt.get(metric)), interval_of(prompt.get("ci95"))
+    return replace(found, metric=metric, score=score, interval=interval)
 
 
 def _of_comparison(place: RunPlace, cache: FileCache) -> RunOutcome | None:
@@ -79,7 +76,8 @@ def _of_comparison(place: RunPlace, cache: FileCache) -> RunOutcome | None:
     contests = report.get("contests")
     if not isinstance(contests, list) or not contests:
         return None
-    found = _mappings(contests[-1], "contestants")
+    listed = mapping_in(contests[-1], "contestants").values()
+    found = [each for each in listed if isinstance(each, Mapping)]
     best = max(found, key=lambda each: number(each.get("validation")) or 0.0, default={})
     return RunOutcome(
         model=text_in(report, "backbone"),
@@ -92,8 +90,7 @@ def _of_comparison(place: RunPlace, cache: FileCache) -> RunOutcome | None:
 
 def _of_contestant(place: RunPlace, cache: FileCache) -> RunOutcome:
     standing = cached_json(place, CONTESTANT, cache)
-    test = standing.get("test")
-    tested: Mapping[str, Any] = test if isinstance(test, Mapping) else {}
+    tested = mapping_in(standing, "test")
     return RunOutcome(
         method=text_in(standing, "title"),
         metric=text_in(tested, "metric"),
@@ -107,26 +104,18 @@ def _of_search(place: RunPlace, cache: FileCache) -> RunOutcome | None:
     report = cached_json(place, SEARCH.done, cache)
     if not report:
         return None
-    metric, test, gain = text_in(report, "score"), report.get("test"), report.get("gain")
-    metrics = test.get("metrics") if isinstance(test, Mapping) else None
-    ci95 = test.get("ci95") if isinstance(test, Mapping) else None
-    over: Mapping[str, Any] = gain if isinstance(gain, Mapping) else {}
+    metric, gain = text_in(report, "score"), mapping_in(report, "gain")
+    score, interval = score_in(mapping_in(report, "test"), metric)
     finals = report.get("validation")
     told = counted(len(finals), "finalist") if isinstance(finals, list) else ""
     return RunOutcome(
         method=f"{text_in(report, 'searcher')}, {told}" if told else text_in(report, "searcher"),
         metric=metric,
-        score=number(metrics.get(metric)) if isinstance(metrics, Mapping) else None,
-        interval=interval_of(ci95.get(metric)) if isinstance(ci95, Mapping) else None,
-        gain=number(over.get("value")),
-        gain_interval=interval_of(over.get("ci95")),
+        score=score,
+        interval=interval,
+        gain=number(gain.get("value")),
+        gain_interval=interval_of(gain.get("ci95")),
     )
-
-
-def _mappings(values: Any, key: str) -> list[Mapping[str, Any]]:
-    found = values.get(key) if isinstance(values, Mapping) else None
-    inside = found.values() if isinstance(found, Mapping) else ()
-    return [each for each in inside if isinstance(each, Mapping)]
 
 
 _READERS: Mapping[RunKind, Callable[[RunPlace, FileCache], RunOutcome | None]] = {

@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cuecard.board.records.files import cached_log, cached_settings, recipe_in, text_in, whole
+from cuecard.board.records.files import (
+    cached_log,
+    cached_settings,
+    mapping_in,
+    recipe_in,
+    text_in,
+    whole,
+)
 from cuecard.board.records.index import FileCache, RunPlace
 from cuecard.board.records.outcomes import RunOutcome, outcome_of
 from cuecard.comparison.contest.standing import FILE as CONTESTANT
@@ -105,8 +112,7 @@ def _method(kind: RunKind | None, settings: Mapping[str, Any]) -> str:
 
 
 def _contestants(settings: Mapping[str, Any]) -> str:
-    contest = settings.get("contest")
-    names = contest.get("contestants") if isinstance(contest, Mapping) else None
+    names = mapping_in(settings, "contest").get("contestants")
     return counted(len(names), "contestant") if isinstance(names, list) else ""
 
 
