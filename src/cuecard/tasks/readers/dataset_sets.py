@@ -79,7 +79,7 @@ def load_hub(name: str) -> dict[str, Any]:
 
 
 def set_table(part: Any, source: str, wanted: Wanted) -> Table:
-    """One part as a table of the wanted columns; a row's number is its place."""
+    """One part as a table, of which the wanted columns are read; a row's number is its place."""
     _check_columns(part, source, wanted)
     names = {
         column: inner.names
@@ -98,7 +98,7 @@ def set_table(part: Any, source: str, wanted: Wanted) -> Table:
         for number, row in enumerate(chosen, 1):
             yield number, {**row, **{column: _cell(row[column]) for column in images}}
 
-    return Table(source, tuple(wanted.needed), rows(), names)
+    return Table(source, tuple(part.column_names), rows(), names)
 
 
 def _image_columns(part: Any) -> list[str]:

@@ -6,7 +6,6 @@ None of these libraries is imported: what has their methods is taken for one of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -143,18 +142,13 @@ def _of_arrow(table: Any, source: str, wanted: Wanted) -> Table:
     return Table(source, columns, enumerate(table.select(read).to_pylist(), 1))
 
 
-def _of_datasets(part: Any, source: str, wanted: Wanted) -> Table:
-    table = set_table(part, source, wanted)
-    return replace(table, columns=tuple(part.column_names))
-
-
 def _named(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> Iterator[Row]:
     for number, row in enumerate(rows, 1):
         yield number, dict(zip(columns, map(plain, row), strict=True))
 
 
 _FORMS: tuple[tuple[type, Callable[[Any, str, Wanted], Table]], ...] = (
-    (DatasetLike, _of_datasets),
+    (DatasetLike, set_table),
     (PandasLike, _of_pandas),
     (PolarsLike, _of_polars),
     (ArrowLike, _of_arrow),
