@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from cuecard.errors import ArtifactError
 from cuecard.plain_files import flush_folder, read_bytes, replace_file, sibling, write_flushed
-from cuecard.tasks.similar import nearest
+from cuecard.tasks.similar import nearest_beside
 
 MANIFEST_FILE = "prompt.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -156,10 +155,7 @@ def _cannot_write(path: Path, error: OSError) -> ArtifactError:
 def _missing(folder: Path, name: str) -> ArtifactError:
     hint = None
     if not folder.exists():
-        beside: list[str] = []
-        with suppress(OSError):
-            beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
-        hint = nearest(folder.name, beside)
+        hint = nearest_beside(folder, folders_only=True)
         return ArtifactError("no such prompt folder", where=str(folder), hint=hint)
     if not folder.is_dir():
         return ArtifactError("not a prompt folder", where=str(folder), expected="a folder")

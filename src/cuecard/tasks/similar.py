@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+from pathlib import Path
 
 # Cyrillic and Greek letters that are drawn as Latin ones; a small part of Unicode's confusables
 # (Unicode Technical Standard 39, section 4).
@@ -26,6 +28,15 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     by_lower = {other.lower(): other for other in others}
     close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {shown(by_lower[close[0]])}?" if close else None
+
+
+def nearest_beside(path: Path, *, folders_only: bool = False) -> str | None:
+    """The hint for a path where nothing lies: the most similar name in its folder, if any."""
+    there: list[str] = []
+    with suppress(OSError):
+        beside = [*path.parent.iterdir()]
+        there = [other.name for other in beside if other.is_dir() or not folders_only]
+    return nearest(path.name, there)
 
 
 def folded(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from cuecard.tasks.readers.json_files import read_json
 from cuecard.tasks.readers.parquet_files import read_parquet
 from cuecard.tasks.readers.spreadsheets import read_spreadsheet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
-from cuecard.tasks.similar import nearest
+from cuecard.tasks.similar import nearest, nearest_beside
 from cuecard.tasks.splits import SPLITS
 from cuecard.types import Record, Split, Value
 
@@ -202,15 +201,12 @@ def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
             expected=f"a file ({', '.join(READERS)}) or a saved `datasets` folder",
             hint="save what comes out of it to a file first",
         )
-    there: list[str] = []
-    with suppress(OSError):
-        there = [other.name for other in path.parent.iterdir()]
     raise DataError(
         "there is no such file",
         where=str(path),
         got="nothing there",
         expected="a file, a folder or the name of a data set on the hub",
-        hint=nearest(path.name, there),
+        hint=nearest_beside(path),
     )
 
 
