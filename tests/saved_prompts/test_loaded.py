@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,29 @@ def test_threads_take_turns_on_one_backbone(room: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda _: loaded.predict(TEXTS), range(12)))
     assert answers == [expected] * 12
+
+
+def test_rows_are_read_without_keeping_other_threads_waiting(room: Path) -> None:
+    loaded = cuecard.load(room / "run", backbone=shared_backbone())
+    lock = loaded.backbone.lock
+
+    def is_free() -> bool:
+        free = lock.acquire(blocking=False)
+        if free:
+            lock.release()
+        return free
+
+    free = []
+
+    def rows() -> Iterator[dict[str, str]]:
+        for row in reviews(2):
+            with ThreadPoolExecutor(1) as other:
+                free.append(other.submit(is_free).result())
+            yield {"message": row.text("text"), "label": str(row.target)}
+
+    loaded.predict(rows())
+    loaded.evaluate(rows())
+    assert free == [True] * 4
 
 
 def test_a_version_of_the_default_registry(

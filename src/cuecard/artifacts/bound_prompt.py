@@ -134,11 +134,12 @@ class BoundPrompt:
             ConfigError: a prompt whose task gives vectors and no answers (see `embed`).
             BackboneError: a row that does not fit the backbone.
         """
+        records = self._records(rows)  # read before, so that others are not kept waiting for it
         with self.backbone.lock:
             return predict(
                 self.backbone,
                 self.spec,
-                self._records(rows),
+                records,
                 self.injection,
                 slot=self.slot,
                 prior=self.prior,
@@ -170,11 +171,12 @@ class BoundPrompt:
             DataError: a row without a target, or with a label that is not the task's; else as
                 `predict`.
         """
+        records = self._records(rows, self.spec.target_field)
         with self.backbone.lock:
             return evaluate(
                 self.backbone,
                 self.spec,
-                self._records(rows, self.spec.target_field),
+                records,
                 self.injection,
                 slot=self.slot,
                 prior=self.prior,
