@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.catalogue import BACKBONES
-from cuecard.cli.completion import completer, version_names
+from cuecard.cli.completion import version_names
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
@@ -61,56 +62,45 @@ PORT = Fields(
 )
 
 
+class OldPrompts(BaseModel):
+    """Which prompts are ported, and what they are asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    titles: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("inputs", "tests"), "Data"),
+        "old_backbone": "Backbone",
+    }
+
+    prompts: Annotated[tuple[str, ...], Flag("PROMPT...", repeat=True, names=version_names)] = (
+        Field(
+            default=(),
+            description="Versions in a registry (NAME@ALIAS, NAME@NUMBER), or prompts' or runs' "
+            "folders.",
+        )
+    )
+    every: Annotated[str | None, Flag("--all", metavar="ALIAS")] = Field(
+        default=None,
+        description="Port every prompt of the registry that has this alias; latest takes all.",
+    )
+    inputs: Annotated[tuple[str, ...], Flag(metavar="FILE", repeat=True)] = Field(
+        default=(),
+        description="Inputs without labels, one per line or with the template's columns; of one "
+        "prompt NAME=FILE.",
+    )
+    tests: Annotated[tuple[str, ...], Flag(metavar="FILE", repeat=True)] = Field(
+        default=(),
+        description="Labelled rows on which the new prompt must be no worse; of one prompt "
+        "NAME=FILE.",
+    )
+    old_backbone: Annotated[str | None, Flag("--from-backbone", metavar="NAME")] = Field(
+        default=None,
+        description="What the old prompts are asked on; by default the one that each names.",
+    )
+
+
 def port(
+    old: Annotated[Asked[OldPrompts], Fields(OldPrompts)],
     own: Annotated[Asked[PortRecipe], PORT],
-    prompts: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PROMPT...",
-            help="Versions in a registry (NAME@ALIAS, NAME@NUMBER), or prompts' or runs' folders.",
-            show_default=False,
-            autocompletion=completer(version_names),
-        ),
-    ] = None,
-    every: Annotated[
-        str | None,
-        typer.Option(
-            "--all",
-            metavar="ALIAS",
-            help="Port every prompt of the registry that has this alias; latest takes all.",
-            show_default=False,
-        ),
-    ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Inputs without labels, one per line or with the template's columns; of one "
-            "prompt NAME=FILE. May be repeated.",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    tests: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Labelled rows on which the new prompt must be no worse; of one prompt "
-            "NAME=FILE. May be repeated.",
-            show_default=False,
-            rich_help_panel="Data",
-        ),
-    ] = None,
-    old_backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--from-backbone",
-            metavar="NAME",
-            help="What the old prompts are asked on; by default the one that each names.",
-            show_default=False,
-            rich_help_panel="Backbone",
-        ),
-    ] = None,
     push: Annotated[
         bool,
         typer.Option(
@@ -147,20 +137,18 @@ def port(
     from cuecard.cli.views.event_text import text_of_part
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.porting.run import plan_port, resume_port, run_port
-    from cuecard.saved_prompts.ported import check_passed, publish_ported
+    from cuecard.saved_prompts.ported import check_passed, check_publishable, publish_ported
 
     publishes = push or alias is not None
     with TrainView(text_of_part, json=as_json) as view, fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
-            given = {"--inputs": inputs, "--tests": tests, "--all": every, "--dry-run": dry}
-            given |= {"--from-backbone": old_backbone, "--overwrite": overwrite}
-            more = [flag for flag in given if given[flag]]
-            refuse([*(prompts or ()), *own.flags.values(), *more], "a port")
+            more = [flag for flag, on in {"--overwrite": overwrite, "--dry-run": dry}.items() if on]
+            refuse([*old.flags.values(), *own.flags.values(), *more], "a port")
             outcome = resume_port(resume_folder, observer=view, progress=progress)
         else:
-            places = [*(prompts or ()), *_of_alias(every, registry)]
-            asked = {"inputs": inputs or [], "tests": tests or [], "backbone": old_backbone}
-            recipe = _recipe(own, places, asked, registry, (alias,) if publishes else None)
+            recipe = _recipe(old.settings(), own, registry)
+            if publishes:
+                check_publishable([*recipe.prompts], alias)
             if dry:
                 plan = plan_port(recipe, progress=progress, overwrite=overwrite)
                 print_json({"event": "plan", **plan}) if as_json else _print_plan(plan, console())
@@ -177,28 +165,14 @@ def port(
         check_passed(outcome)
 
 
-def _of_alias(every: str | None, registry: str) -> list[str]:
-    from cuecard.saved_prompts.ported import references_with
-
-    return [] if every is None else references_with(every, registry)
-
-
-def _recipe(
-    own: Asked[PortRecipe],
-    places: Sequence[str],
-    asked: Mapping[str, Any],
-    registry: str,
-    publishes: tuple[str | None] | None,
-) -> PortRecipe:
+def _recipe(old: OldPrompts, own: Asked[PortRecipe], registry: str) -> PortRecipe:
     """
-    Args:
-        publishes: the alias that is to be moved, if the prompts are to be pushed.
-
     Raises:
-        ConfigError: no prompts, no new backbone, or names that cannot be pushed.
+        ConfigError: no prompts, or no new backbone.
     """
-    from cuecard.saved_prompts.ported import check_publishable, old_prompts
+    from cuecard.saved_prompts.ported import old_prompts, references_with
 
+    places = [*old.prompts, *([] if old.every is None else references_with(old.every, registry))]
     missing = [
         what
         for what, there in (("prompts", places), ("--to", "backbone" in own.values))
@@ -211,10 +185,8 @@ def _recipe(
             got=f"no {' and no '.join(missing)}",
             expected="prompts (or --all ALIAS) and --to with a backbone, or --resume with a folder",
         )
-    found = old_prompts(places, registry=registry, **asked)
-    if publishes is not None:
-        check_publishable([*found], publishes[0])
-    return own.settings(prompts={name: old.model_dump(mode="json") for name, old in found.items()})
+    found = old_prompts(places, old.inputs, old.tests, registry=registry, backbone=old.old_backbone)
+    return own.settings(prompts={name: one.model_dump(mode="json") for name, one in found.items()})
 
 
 def _print(outcome: PortOutcome, published: Mapping[str, PublishedPort], out: Console) -> None:
