@@ -158,6 +158,17 @@ class _RecipeFields(Fields):
 
 
 REPORT_TO = Flag(metavar="NAMES", names=lambda _: TRACKERS)
+BACKBONE_FLAGS: Mapping[str, Flag] = {
+    "backbone": Flag(metavar="NAME", names=lambda _: BACKBONES),
+    "dtype": Flag(),
+    "quantize": Flag(),
+    "adapter": Flag(metavar="FOLDER"),
+    "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
+}
+"""Which backbone a recipe names, and how it is loaded."""
+
+BACKBONE_TITLES = dict.fromkeys(BACKBONE_FLAGS, "Backbone")
+
 _FLAGS = {
     "data.path": Flag("DATA", names=lambda _: DATASETS, optional=True),
     "data.text_field": Flag(metavar="COLUMN"),
@@ -179,11 +190,7 @@ _FLAGS = {
     "task.words": Flag("--word", metavar="LABEL=WORD"),
     "task.chat": Flag(),
     "task.max_length": Flag(),
-    "backbone": Flag(metavar="NAME", names=lambda _: BACKBONES),
-    "dtype": Flag(),
-    "quantize": Flag(),
-    "adapter": Flag(metavar="FOLDER"),
-    "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
+    **BACKBONE_FLAGS,
     "method.name": Flag(
         "--method",
         metavar="NAME",
@@ -244,7 +251,7 @@ _TITLES = {
     "task": "Task",
     "method": "Method",
     **dict.fromkeys(("training", "allow", *_SEEDS), "Training"),
-    **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
+    **BACKBONE_TITLES,
 }
 
 # What those take that train nothing.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cuecard.catalogue import BACKBONES
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite, unescaped
-from cuecard.cli.recipe_flags import refuse
+from cuecard.cli.recipe_flags import BACKBONE_FLAGS, BACKBONE_TITLES, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_facts, print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
@@ -46,11 +45,7 @@ COMPILE = Fields(
         "training.lr": Flag(),
         "training.activations": Flag(),
         "training.seed": Flag(),
-        "backbone": Flag(metavar="NAME", names=lambda _: BACKBONES),
-        "dtype": Flag(),
-        "quantize": Flag(),
-        "adapter": Flag(metavar="FOLDER"),
-        "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
+        **BACKBONE_FLAGS,
         "out": Flag(metavar="FOLDER"),
     },
     titles={
@@ -62,7 +57,7 @@ COMPILE = Fields(
         **dict.fromkeys(
             ("template", "labels", "chat", "system", "max_length", "max_new_tokens"), "Task"
         ),
-        **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
+        **BACKBONE_TITLES,
     },
 )
 

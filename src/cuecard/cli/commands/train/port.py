@@ -14,7 +14,7 @@ from cuecard.catalogue import BACKBONES
 from cuecard.cli.completion import version_names
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite
-from cuecard.cli.recipe_flags import refuse
+from cuecard.cli.recipe_flags import BACKBONE_FLAGS, BACKBONE_TITLES, refuse
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Why
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_facts, print_table, say, say_line
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from cuecard.runs.porting.run import PortOutcome
     from cuecard.saved_prompts.ported import PublishedPort
 
-_DATA = ("text_field", "label_field", "limit")
-_BACKBONE = ("backbone", "dtype", "quantize", "adapter", "device")
 PORT = Fields(
     PortRecipe,
     {
+        **BACKBONE_FLAGS,
         "backbone": Flag("--to", metavar="NAME", names=lambda _: BACKBONES, optional=True),
         "text_field": Flag(metavar="COLUMN"),
         "label_field": Flag(metavar="COLUMN"),
@@ -47,17 +46,13 @@ PORT = Fields(
         "training.lr": Flag(),
         "training.activations": Flag(),
         "training.seed": Flag(),
-        "dtype": Flag(),
-        "quantize": Flag(),
-        "adapter": Flag(metavar="FOLDER"),
-        "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
         "out": Flag(metavar="FOLDER"),
     },
     titles={
         "porting": "Prompt",
         "training": "Training",
-        **dict.fromkeys(_DATA, "Data"),
-        **dict.fromkeys(_BACKBONE, "Backbone"),
+        **dict.fromkeys(("text_field", "label_field", "limit"), "Data"),
+        **BACKBONE_TITLES,
     },
 )
 
