@@ -182,3 +182,27 @@ def test_every_run_says_where_it_can_be_resumed(
     with pytest.raises(TrainingError, match="path is relative to another") as caught:
         go_on("../run")
     assert (caught.value.got, caught.value.hint) == ("rows.csv", f"cd {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("written", "prompts", "known"),
+    [
+        ('{"key": "k", "passed": true}', ["a", "b"], True),
+        ('{"key": "other"}', ["a"], False),
+        ('{"key": "k"}', ["a", "c"], False),
+        ('[{"key": "k"}]', ["a"], False),
+        ('{"key": ', ["a"], False),
+        (None, ["a"], False),
+    ],
+)
+def test_a_report_is_of_the_finished_run_alone(
+    written: str | None, prompts: list[str], known: bool, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "prompt.json").write_text("{}")
+    (tmp_path / "c").mkdir()
+    if written is not None:
+        (tmp_path / RUN.done).write_text(written)
+    found = place(tmp_path).report("k", prompts)
+    assert found == ({"key": "k", "passed": True} if known else None)

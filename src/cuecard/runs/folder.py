@@ -6,6 +6,7 @@ as long as the folder holds no results, another recipe may take its place.
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from cuecard.artifacts.files import MANIFEST_FILE
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.folder_lock import LOCK, held
 from cuecard.plain_files import write_text
@@ -128,6 +130,20 @@ class RunFolder(Generic[R]):
         recipe = self._recipe.read(self.file).in_folder(self.path)
         self._must_find(recipe.paths)
         return recipe
+
+    def report(self, key: str, prompts: Iterable[str]) -> dict[str, Any] | None:
+        """The report of the finished run in the folder; None where it is of something else.
+
+        Args:
+            key: what its report has as `key`: a digest of all that the run depends on.
+            prompts: the folders, in the run's, of what it must have left.
+        """
+        try:
+            found = json.loads((self.path / self._kind.done).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        whole = all((self.path / prompt / MANIFEST_FILE).is_file() for prompt in prompts)
+        return found if whole and isinstance(found, dict) and found.get("key") == key else None
 
     def _must_exist(self) -> None:
         if self.file.is_file():

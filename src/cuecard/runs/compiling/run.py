@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Record
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def run_compile(
     place.check(recipe, overwrite=overwrite)
     compiler, spec, key = _compiler(recipe, observer, progress)
     with place.claimed(recipe, overwrite=overwrite, fits=compiler.fits) as folder:
-        report = _finished(folder, key)
+        report = place.report(key, ["prompt"])
         if report is None:
             report = {**report_of(compiler.run(), recipe), "key": key}
             write_report(report, folder, title=Path(recipe.text).name)
@@ -145,13 +142,3 @@ def _labelled(recipe: CompileRecipe, spec: TaskSpec, progress: Progress | None) 
     if recipe.eval is None:
         return []
     return labelled_rows_of(recipe.eval, spec, text_field=recipe.text_field, progress=progress)
-
-
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """The report of the finished run in a folder; None where it is not this one's."""
-    try:
-        found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    whole = found.get("key") == key and (folder / "prompt" / "prompt.json").is_file()
-    return found if whole else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,6 @@ from cuecard.training.porting.porter import PROMPTS, PromptPorter
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
-
-REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def run_port(
     place.check(recipe, overwrite=overwrite)
     porter = _porter(recipe, observer, progress)
     with place.claimed(recipe, overwrite=overwrite, fits=porter.fits) as folder:
-        report = _finished(folder, porter.key)
+        report = place.report(porter.key, (f"{PROMPTS}/{name}" for name in recipe.prompts))
         if report is None:
             report = {**report_of(porter.run(), recipe), "key": porter.key}
             write_report(report, folder)
@@ -102,32 +99,30 @@ def _porter(
     sources = [_source(name, old, recipe, progress) for name, old in recipe.prompts.items()]
 
     def load(source: PortSource) -> Backbone:
-        old = recipe.prompts[source.name]
-        return load_backbone(
-            old.backbone,
-            dtype=recipe.dtype,
-            device=recipe.device,
-            quantize=old.quantize,
-            adapter=old.adapter,
-            progress=progress,
-        )
+        return _backbone(recipe.prompts[source.name], recipe, progress)
 
-    backbone = load_backbone(
-        recipe.backbone,
-        dtype=recipe.dtype,
-        device=recipe.device,
-        quantize=recipe.quantize,
-        adapter=recipe.adapter,
-        progress=progress,
-    )
     return PromptPorter(
-        backbone,
+        _backbone(recipe, recipe, progress),
         sources,
         load,
         recipe.porting,
         recipe.training,
         folder=recipe.folder,
         observer=observer,
+    )
+
+
+def _backbone(
+    named: PortRecipe | OldPromptRecipe, recipe: PortRecipe, progress: Progress | None
+) -> Backbone:
+    """The new backbone, or an old prompt's: both on one device and in one type."""
+    return load_backbone(
+        named.backbone,
+        dtype=recipe.dtype,
+        device=recipe.device,
+        quantize=named.quantize,
+        adapter=named.adapter,
+        progress=progress,
     )
 
 
@@ -152,14 +147,3 @@ def _source(
             old.tests, spec, text_field=text_field, label_field=label_field, progress=progress
         )
     return PortSource(name, prompt, origin, inputs, labelled)
-
-
-def _finished(folder: Path, key: str) -> dict[str, Any] | None:
-    """The report of the finished run in a folder; None where it is not this one's."""
-    try:
-        found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        names = [each["name"] for each in found["prompts"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    whole = all((folder / PROMPTS / name / "prompt.json").is_file() for name in names)
-    return found if whole and found.get("key") == key else None
