@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cuecard.artifacts.lineage import PortedFrom
 from cuecard.evaluation.evaluate import gain
 from cuecard.evaluation.report import markdown_cells, markdown_text, plain, write_json
 from cuecard.metrics.margin import FEWEST
@@ -132,14 +133,13 @@ def notes(report: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _notes(each: Mapping[str, Any]) -> list[str]:
-    name, inputs, old = each["name"], each["inputs"], each["ported_from"]
-    number = "" if old["version"] is None else f"@{old['version']}"
+    name, inputs = each["name"], each["inputs"]
     scored = ""
     if "metric" in each:
         scored = f", the score is {each['metric']} of {inputs['labelled']:,} labelled rows"
     found = [
-        f"{name}: from {old['name']}{number} on {old['backbone']} ({old['digest'][:12]}); learnt "
-        f"its {each['learnt']} on {inputs['train']:,} inputs, selected on "
+        f"{name}: from {PortedFrom.model_validate(each['ported_from'])}; learnt its "
+        f"{each['learnt']} on {inputs['train']:,} inputs, selected on "
         f"{inputs['validation']:,}; agreement, same answers and KL are of {inputs['held_out']:,} "
         f"held-out ones{scored}."
     ]
