@@ -9,10 +9,12 @@ from typing import Any
 from cuecard.errors import DataError
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.interrupts import may_cut
-from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks import Task, TaskSpec, ordered_batches
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.compiling.kept_lines import KeptLines
+from cuecard.training.objective.top_tokens import TopTokens, top_tokens
 from cuecard.training.storage.log import RunLog
-from cuecard.types import Prediction, Record
+from cuecard.types import Backbone, Encoded, Injection, Prediction, Record
 
 Ask = Callable[[Sequence[Record], OnRows | None], list[Prediction]]
 """Answers records that have no targets."""
@@ -22,6 +24,7 @@ SPLIT_SEED = 1
 parts would all fall into one part again."""
 
 _AT_ONCE = 64  # inputs between two writes of the file
+_ROWS = 8  # whose answers' tokens are read together
 
 
 def known_answers(kept: KeptLines) -> list[Prediction]:
@@ -64,6 +67,22 @@ def _line(record: Record, found: Prediction) -> dict[str, Any]:
         "scores": found.scores,
         "probabilities": dict(found.probabilities),
     }
+
+
+def likeliest_tokens(
+    backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None, top: int
+) -> list[TopTokens]:
+    """`top_tokens` of any number of rows.
+
+    Raises:
+        Stop: Ctrl-C.
+    """
+    found: dict[int, TopTokens] = {}
+    for batch in ordered_batches(row_lengths(rows), _ROWS):
+        with may_cut():
+            some = top_tokens(backbone, [rows[index] for index in batch], injection, top)
+        found.update(zip(batch, some, strict=True))
+    return [found[index] for index in range(len(rows))]
 
 
 def task_of(

@@ -8,21 +8,17 @@ from pathlib import Path
 
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import predict
-from cuecard.interrupts import may_cut
-from cuecard.tasks import Task, ordered_batches
-from cuecard.tasks.encoding.batching import row_lengths
-from cuecard.training.compiling.answers import answer_once
+from cuecard.tasks import Task
+from cuecard.training.compiling.answers import answer_once, likeliest_tokens
 from cuecard.training.compiling.full_text import FullText
 from cuecard.training.compiling.kept_lines import KeptLines
-from cuecard.training.objective.top_tokens import Taught, TopTokens, top_tokens
+from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
-from cuecard.types import Encoded, Prediction, Record
+from cuecard.types import Prediction, Record
 
 FILE = "teacher.jsonl"
 """The answers, in the run's folder: a line that says whose they are, then one for each input."""
-
-_ROWS = 8  # whose answers' tokens are read together
 
 
 @dataclass(frozen=True)
@@ -81,10 +77,5 @@ class TextTeacher:
         records = (*task.train, *task.validation, *task.test)
         every = text.spec.encode_rows(records, text.backbone.tokenizer, text.slot)
         rows = [*dict.fromkeys(every)]
-        found: dict[Encoded, TopTokens] = {}
-        for batch in ordered_batches(row_lengths(rows), _ROWS):
-            some = [rows[index] for index in batch]
-            with may_cut():
-                tokens = top_tokens(text.backbone, some, text.injection, top)
-            found.update(zip(some, tokens, strict=True))
-        return found
+        tokens = likeliest_tokens(text.backbone, rows, text.injection, top)
+        return dict(zip(rows, tokens, strict=True))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.evaluation.loglikelihood import OnRows
-from cuecard.interrupts import may_cut
-from cuecard.tasks import ordered_batches
-from cuecard.tasks.encoding.batching import row_lengths
-from cuecard.training.compiling.answers import answer_once, key_of_input, known_answers
+from cuecard.training.compiling.answers import (
+    answer_once,
+    key_of_input,
+    known_answers,
+    likeliest_tokens,
+)
 from cuecard.training.compiling.kept_lines import KeptLines
-from cuecard.training.objective.top_tokens import Taught, TopTokens, top_tokens
+from cuecard.training.objective.top_tokens import Taught, TopTokens
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
@@ -25,8 +27,6 @@ one for each input and each labelled row."""
 
 TEXTS = "texts"
 """What is learnt where the old prompt's tokens are not the new backbone's."""
-
-_ROWS = 8  # whose answers' tokens are read together
 
 OldBackbone = Callable[[PortSource], Backbone]
 """Loads what a prompt was made for."""
@@ -152,14 +152,11 @@ class PortTeachers:
         ]
         backbone, spec = asked.backbone, source.prompt.spec
         rows = spec.encode_rows(records, backbone.tokenizer, source.prompt.manifest.slot)
-        found: dict[_Input, tuple[tuple[int, ...], TopTokens]] = {}
-        for batch in ordered_batches(row_lengths(rows), _ROWS):
-            some = [rows[index] for index in batch]
-            with may_cut():
-                tokens = top_tokens(backbone, some, asked.injection, self._top)
-            for index, each in zip(batch, tokens, strict=True):
-                found[key_of_input(records[index])] = rows[index].target, each
-        return found
+        tokens = likeliest_tokens(backbone, rows, asked.injection, self._top)
+        return {
+            key_of_input(record): (row.target, each)
+            for record, row, each in zip(records, rows, tokens, strict=True)
+        }
 
     def _has_same_tokens(self, source: PortSource) -> bool:
         """Whether its answers' tokens are the new backbone's too."""
