@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 
-from cuecard.visible import visible
+from cuecard.visible import cut, visible
 
 _MOST_ROWS = 50
 _LONGEST = 400  # characters of a cell
@@ -64,8 +64,7 @@ def html_view(title: str, *parts: str) -> str:
 
 def html_text(text: str) -> str:
     """A text as HTML: neither tags nor control characters of its own are obeyed."""
-    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    return escape(visible(cut)).replace("\n", "<br>")
+    return escape(visible(cut(text, _LONGEST))).replace("\n", "<br>")
 
 
 def _row(cells: Sequence[str], *, bold: bool) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from cuecard.visible import cut
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -73,7 +75,7 @@ def shown(value: Any) -> str:
     if isinstance(value, tuple):  # a list, as it is written there
         value = list(value)
     text = named[value] if value is None or isinstance(value, bool) else repr(value)
-    return text if len(text) <= 100 else f"{text[:99]}…"
+    return cut(text, 100)
 
 
 def counted(number: int, noun: str) -> str:

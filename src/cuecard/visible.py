@@ -1,4 +1,4 @@
-"""Control characters in a user's text, shown instead of obeyed by a terminal or a browser."""
+"""A user's text where it is shown: no control character is obeyed, and a long one is cut."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c in "\n\t" or not _controls(c) else repr(c)[1:-1] for c in text)
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most so many characters; the last one tells where there were more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _controls(char: str) -> bool:

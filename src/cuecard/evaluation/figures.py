@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.errors import ConfigError
 from cuecard.lazy import lazy_module, np
 from cuecard.plain_files import write_bytes
+from cuecard.visible import cut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,7 @@ _MOST_WRITTEN = 20
 _SCORE = "validation accuracy"
 _MOST_MAPS = 8  # of a prompt's vectors in a row of the attention's figure
 _CELL = 1.5  # inches
+_LONGEST = 24  # characters of a label
 
 
 def loss_figure(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
@@ -191,6 +193,5 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def _short(label: str, most: int = 24) -> str:
-    shown = "".join(c if c.isprintable() else " " for c in label)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+def _short(label: str) -> str:
+    return cut("".join(c if c.isprintable() else " " for c in label), _LONGEST)

@@ -13,6 +13,7 @@ from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.cases.row_errors import RowErrors, RowFinding
 from cuecard.tasks.readers.tables import place
 from cuecard.validation_text import counted
+from cuecard.visible import cut
 
 _LONGEST = 100  # characters of a text in a table
 _FACTS = ("source", "row", "gold", "answer", "probability", "gold_probability", "suggested")
@@ -104,7 +105,7 @@ def _where(found: RowFinding) -> str:
 
 def _text(found: RowFinding) -> str:
     text = " ".join(" | ".join(filter(None, found.case.fields.values())).split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\u2026"
+    return cut(text, _LONGEST)
 
 
 def _number(value: float | None) -> str:

@@ -9,8 +9,10 @@ from cuecard.evaluation.charts.axes import axis_of
 from cuecard.evaluation.charts.svg import BLUE, FAINT, GREY, element, picture, share, words
 from cuecard.evaluation.report import ReportRow
 from cuecard.types import Interval
+from cuecard.visible import cut
 
 _ROW, _AXIS, _WIDTH = 42, 26, 640
+_LONGEST = 56  # characters of a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def interval_bar(value: float, interval: Interval | None, *, low: float = 0.0) -
 
 def _lane(score: Scored, at: Callable[[float], str], top: int) -> str:
     weight = "bold" if score.strong else "normal"
-    name = words(_short(score.name), x=0, y=top + 15, font_weight=weight)
+    name = words(cut(score.name, _LONGEST), x=0, y=top + 15, font_weight=weight)
     number = words(
         f"{score.value:.3f}", x="100%", y=top + 15, text_anchor="end", font_weight=weight
     )
@@ -137,7 +139,3 @@ def _said(score: Scored) -> str:
     interval = score.interval
     within = "" if interval is None else f", {interval.low:.3f} to {interval.high:.3f}"
     return f"{score.name} {score.value:.3f}{within}"
-
-
-def _short(name: str, most: int = 56) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"

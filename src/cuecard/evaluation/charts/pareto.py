@@ -10,9 +10,11 @@ from itertools import pairwise
 from cuecard.evaluation.charts.axes import axis_of, score_lines
 from cuecard.evaluation.charts.intervals import Scored, score_ends
 from cuecard.evaluation.charts.svg import BLUE, GREY, element, picture, share, words
+from cuecard.visible import cut
 
 _WIDTH, _HEIGHT, _TOP, _AXIS, _LANE = 640, 240, 16, 48, 22
 _NARROW = 330  # as wide as on a phone
+_LONGEST = 40  # characters of a name
 _LEFT, _RIGHT = 0.09, 0.98
 _ROOM = 0.03  # between the ends of the axis and the first and the last dot
 _ZERO = 0.1  # what costs nothing lies so far before the rest, which has logarithms
@@ -169,7 +171,7 @@ def _legend(number: int, point: Priced, *, strong: bool, y: int) -> list[str]:
     weight = "bold" if strong else "normal"
     told = f"{_short(point.cost)} · {point.scored.value:.3f}"
     return [
-        words(f"{number}  {_cut(point.scored.name)}", x=0, y=y, font_weight=weight),
+        words(f"{number}  {cut(point.scored.name, _LONGEST)}", x=0, y=y, font_weight=weight),
         words(told, x="100%", y=y, text_anchor="end", font_weight=weight),
     ]
 
@@ -180,7 +182,3 @@ def _short(value: float) -> str:
         if abs(value) >= unit * 0.9995:
             return f"{value / unit:.3g}{name}"
     return f"{value:.3g}"
-
-
-def _cut(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
