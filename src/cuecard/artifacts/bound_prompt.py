@@ -13,7 +13,6 @@ from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, predict
 from cuecard.lazy import torch
-from cuecard.tasks.given_rows import RecordLike as RecordLike
 from cuecard.tasks.given_rows import RowsLike, given_records
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (

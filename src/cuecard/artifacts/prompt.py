@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
-from cuecard.artifacts.bound_prompt import BoundPrompt, RecordLike
+from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
     PEFT_FILE,
@@ -57,6 +57,7 @@ from cuecard.artifacts.test_vectors import check_test_vectors, default_probes, m
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.html_tables import html_facts, html_view
 from cuecard.lazy import torch
+from cuecard.tasks.given_rows import RowsLike
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
     Backbone,
@@ -373,7 +374,7 @@ class Prompt:
 
 
 def answer(
-    backbone: Backbone, prompt: Prompt, records: Sequence[RecordLike], **options: Any
+    backbone: Backbone, prompt: Prompt, records: RowsLike, **options: Any
 ) -> list[Prediction]:
     """Answer records under a prompt; `prompt.bind(backbone)` does more and checks once.
 

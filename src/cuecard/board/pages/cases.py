@@ -12,7 +12,6 @@ from fastapi import FastAPI, Query, Request, Response
 
 from cuecard.board.missing import MissingError
 from cuecard.board.records.cases import (
-    Case,
     CaseFilter,
     Show,
     cached_cases,
@@ -23,6 +22,7 @@ from cuecard.board.records.files import cached_settings
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
 from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
+from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.charts.shares import bar
 
 Order = Literal["file", "unsure", "sure"]

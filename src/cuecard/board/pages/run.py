@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from markupsafe import Markup
 
 from cuecard.board.pages.details import Details, NoDetails, Shown
-from cuecard.board.records.cases import Case, cached_cases, labels_in
+from cuecard.board.records.cases import cached_cases, labels_in
 from cuecard.board.records.curves import curves_of, progress_of
 from cuecard.board.records.files import (
     cached_log,
@@ -24,6 +24,7 @@ from cuecard.board.records.summary import summarise
 from cuecard.board.view import Pages, drawn
 from cuecard.comparison.comparison import Proof
 from cuecard.errors import CuecardError
+from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.charts.intervals import contestants, interval_chart
 from cuecard.evaluation.charts.shares import reliability_bins, reliability_chart
 from cuecard.runs.recipe_command import command_of

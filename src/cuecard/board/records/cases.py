@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from cuecard.board.records.index import FileCache, RunPlace
-from cuecard.evaluation.cases.case import UNSURE, read_cases
-from cuecard.evaluation.cases.case import Case as Case
+from cuecard.evaluation.cases.case import UNSURE, Case, read_cases
 from cuecard.training.storage.result import PREDICTIONS
 
 T = TypeVar("T")

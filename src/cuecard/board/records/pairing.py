@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cuecard.board.records.cases import Case
+from cuecard.evaluation.cases.case import Case
 from cuecard.metrics.intervals import mcnemar, paired_interval
 from cuecard.settings import flat
 from cuecard.types import Interval
