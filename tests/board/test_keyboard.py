@@ -10,7 +10,7 @@ from cuecard.board.app import build_board
 from cuecard.board.settings import BoardSettings
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
-from support.browser import DESK, Tab, focused, reach, tab
+from support.browser import DESK, PHONE, Tab, focused, reach, tab
 from support.serving.in_thread import listening
 
 
@@ -99,10 +99,22 @@ def test_contestants_are_compared(kinds: Path, desk: Tab) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Compare").wait_for()
     assert page.url.count("run=contest%7Econtests%7E16-rows%7E") == 2
-    # A wide table is scrolled with arrows.
-    desk.open("/runs/contest")
+
+
+def test_a_wide_table_is_scrolled(kinds: Path, desk: Tab) -> None:
+    desk.page.set_viewport_size(PHONE["viewport"])
+    page = desk.open("/runs/contest")
     reach(page, "Each against each", most=120)
+    assert page.evaluate("document.activeElement.scrollLeft") == 0
+    page.evaluate(
+        """globalThis.scrolled = new Promise((done) => {
+          document.activeElement.addEventListener("scroll", () => done());
+          setTimeout(done, 20_000);
+        }); null"""
+    )
     page.keyboard.press("ArrowRight")
+    page.evaluate("scrolled")  # the browser does it in its own time
+    assert page.evaluate("document.activeElement.scrollLeft") > 0
 
 
 def test_a_candidate_is_read(kinds: Path, desk: Tab) -> None:
