@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.compile.policy import made_policy
-from benchmarks.methods.sets import SETS, Rows, read_task
+from benchmarks.methods.sets import SETS, Rows, read_task, rows_beside
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import TaskSpec, draw_rows
@@ -81,8 +81,7 @@ def demonstrations(name: str, sizes: TextSizes, data: str = "") -> LongText:
     each = -(-sizes.demonstrations // len(by_label))
     drawn = [draw_rows(some, each, "demonstrations") for some in by_label.values()]
     shown = [row for turn in zip(*drawn, strict=False) for row in turn][: sizes.demonstrations]
-    held = {tuple(row.texts.items()) for row in shown}
-    others = [row for row in task.train if tuple(row.texts.items()) not in held]
+    others = rows_beside(task.train, shown)
     lines = [f"{_asked(chosen.template, row)} {_word(task.spec, row)}" for row in shown]
     return LongText(
         chosen.instruction + "\n\n".join(lines),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from cuecard.evaluation.baselines.manual import (
 )
 from cuecard.names import data_source
 from cuecard.tasks import Task, draw_rows
-from cuecard.types import Backbone
+from cuecard.training.compiling.answers import key_of_input
+from cuecard.types import Backbone, Record
 
 SHOWN, DRAWS = 4, 2  # demonstrations, and how many different sets of them are tried
 _SPLIT = (0.8, 0.1, 0.1)
@@ -123,6 +124,12 @@ def read_task(chosen: LabelledSet, rows: Rows, data: str | Path | None = None) -
 def draw_task(task: Task, rows: Rows, seed: int) -> Task:
     """The task with one seed's own training rows."""
     return replace(task, train=draw_rows(task.train, rows.train, f"methods {seed}"))
+
+
+def rows_beside(rows: Sequence[Record], held: Sequence[Record]) -> list[Record]:
+    """Those whose texts none of the others has."""
+    known = {key_of_input(row) for row in held}
+    return [row for row in rows if key_of_input(row) not in known]
 
 
 def by_hand(chosen: LabelledSet, task: Task, backbone: Backbone) -> list[ManualPrompt]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods.sets import SETS, Rows, read_task
+from benchmarks.methods.sets import SETS, Rows, read_task, rows_beside
 from cuecard.errors import ConfigError
 from cuecard.search.candidate import with_stop
 from cuecard.tasks import Task, TaskSpec, draw_rows
@@ -104,8 +104,7 @@ def catalogue_rows(name: str, seed: int, sizes: Sizes, data: str | None = None) 
     whole = read_task(SETS[name], rows, data)
     train, validation = _shots(whole.train, whole.spec.labels, sizes.shots, seed)
     task = replace(whole, train=tuple(train), validation=tuple(validation))
-    drawn = {_key(record) for record in (*train, *validation)}
-    return ShotRows(task, [record for record in whole.train if _key(record) not in drawn])
+    return ShotRows(task, rows_beside(whole.train, (*train, *validation)))
 
 
 def shot_task(folder: Path, name: str, seed: int, sizes: Sizes, tests: Path | None = None) -> Task:
@@ -256,10 +255,6 @@ def _unseen(records: Sequence[Record], seen: set[str]) -> list[Record]:
     """Those of other texts, each text once."""
     first = {_text(record): record for record in reversed(records)}
     return [record for text, record in reversed(first.items()) if text not in seen]
-
-
-def _key(record: Record) -> str:
-    return json.dumps(dict(record.texts), sort_keys=True)
 
 
 def _text(record: Record) -> str:
