@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compile.plan import Load, Plan
-from benchmarks.methods.sets import SETS, draw_task, read_task
+from benchmarks.methods.sets import SETS, draw_task, read_task, rows_beside
 from benchmarks.workers import KeptCell
 from cuecard import PromptTuning, train
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.lineage import PortedFrom
 from cuecard.metrics.intervals import paired_interval
 from cuecard.tasks import Task, draw_rows
 from cuecard.training.porting.outcome import PortedPrompt
@@ -70,9 +69,8 @@ class TrainedCell:
     @property
     def unlabelled(self) -> tuple[Record, ...]:
         """Other rows without their labels."""
-        whole, task = self._whole, self.task
-        known = {tuple(row.texts.items()) for row in (*task.train, *task.validation)}
-        others = [row for row in whole.train if tuple(row.texts.items()) not in known]
+        task = self.task
+        others = rows_beside(self._whole.train, (*task.train, *task.validation))
         drawn = draw_rows(others, self.plan.unlabelled, "unlabelled")
         return tuple(replace(row, target=None) for row in drawn)
 
@@ -129,11 +127,8 @@ class PortedCell:
         }
 
     def _source(self, cell: TrainedCell, folder: Path) -> PortSource:
-        prompt = Prompt.load(cell.prompt(folder))
-        name = cell.set.replace(" ", "-")
-        backbone = prompt.manifest.backbone.name
-        origin = PortedFrom(name=name, digest=prompt.digest, backbone=backbone)
-        return PortSource(name, prompt, origin, cell.unlabelled, cell.task.test)
+        prompt, name = Prompt.load(cell.prompt(folder)), cell.set.replace(" ", "-")
+        return PortSource(name, prompt, cell.unlabelled, cell.task.test)
 
     def _told(self, name: str, each: PortedPrompt, folder: Path) -> dict[str, Any]:
         anew = json.loads(TrainedCell(self.plan, self.new, name).file(folder).read_text())

@@ -53,10 +53,8 @@ def titles() -> Prompt:
 
 
 def source(name: str = "reviews", prompt: Prompt | None = None, **more: Any) -> PortSource:
-    backbone = old()
-    prompt = prompt or random_prompt(backbone, 7)
-    origin = PortedFrom(name=name, version=3, digest=prompt.digest, backbone=backbone.name)
-    return PortSource(name, prompt, origin, **{"inputs": INPUTS, **more})
+    prompt = prompt or random_prompt(old(), 7)
+    return PortSource(name, prompt, **{"inputs": INPUTS, "version": 3, **more})
 
 
 def both() -> tuple[PortSource, PortSource]:
@@ -99,7 +97,12 @@ def test_two_prompts_are_ported_in_one_pass(
     for found in (labels, texts):
         saved = Prompt.load(folder / "prompts" / found.source.name, new())
         assert saved.digest == found.prompt.digest
-        assert saved.manifest.ported_from == found.source.origin
+        assert saved.manifest.ported_from == PortedFrom(
+            name=found.source.name,
+            version=3,
+            digest=found.source.prompt.digest,
+            backbone="tiny-llama",
+        )
         assert saved.manifest.backbone.name == "tiny-qwen2"
         assert saved.manifest.method_config["length"] == 4  # as the old one's
         metrics: Any = saved.manifest.metrics
@@ -198,7 +201,7 @@ def bart() -> Any:
 def test_labelled_rows_are_a_gate() -> None:
     labelled = tuple(reviews(40, seed=5))
     old_prompt = source(inputs=tuple(Record(r.fields, None) for r in reviews(400)))
-    given = PortSource("reviews", old_prompt.prompt, old_prompt.origin, old_prompt.inputs, labelled)
+    given = PortSource("reviews", old_prompt.prompt, old_prompt.inputs, labelled)
     wide = porter(sources=[given], config=STEADY, tolerance=1.0, margin=0.99)
     (found,) = wide.run()
     assert found.old_score is not None and found.new_score is not None
@@ -228,7 +231,7 @@ def test_other_kinds_of_prompts() -> None:
     assert (made.name, made.slot, made.model_dump()["length"]) == ("prefix-tuning", "prefix", 2)
     (found,) = porter(sources=[given], method="prefix-tuning").run()
     assert found.prompt.manifest.injection == "prefix-kv"
-    again = PortSource("kv", found.prompt, given.origin, INPUTS)
+    again = PortSource("kv", found.prompt, INPUTS)
     assert again.method(PortConfig()).name == "prefix-tuning"
 
 

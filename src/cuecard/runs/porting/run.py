@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.lineage import PortedFrom
 from cuecard.catalogue import Progress
 from cuecard.names import load_backbone
 from cuecard.progress_bar import with_progress_bar
@@ -19,7 +18,7 @@ from cuecard.runs.porting.report import report_of, write_report
 from cuecard.training.porting.porter import PROMPTS, PromptPorter
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.storage.log import Observer
-from cuecard.types import Backbone
+from cuecard.types import Backbone, Record
 
 
 @dataclass(frozen=True)
@@ -129,21 +128,15 @@ def _backbone(
 def _source(
     name: str, old: OldPromptRecipe, recipe: PortRecipe, progress: Progress | None
 ) -> PortSource:
-    prompt = Prompt.load(old.folder)
-    origin = PortedFrom(
-        name=name,
-        version=old.version,
-        digest=prompt.digest,
-        backbone=prompt.manifest.backbone.name,
-    )
-    spec = PortSource(name, prompt, origin, ()).spec
+    source = PortSource(name, Prompt.load(old.folder), (), version=old.version)
+    spec = source.spec
     text_field, label_field, limit = recipe.text_field, recipe.label_field, recipe.limit
     inputs = unlabelled_rows(
         old.inputs, spec, text_field=text_field, limit=limit, progress=progress
     )
-    labelled = []
+    labelled: list[Record] = []
     if old.tests is not None:
         labelled = labelled_rows_of(
             old.tests, spec, text_field=text_field, label_field=label_field, progress=progress
         )
-    return PortSource(name, prompt, origin, inputs, labelled)
+    return replace(source, inputs=inputs, labelled=labelled)

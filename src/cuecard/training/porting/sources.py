@@ -33,16 +33,26 @@ class PortSource:
     Attributes:
         name: what reports and folders call it.
         prompt: the old prompt.
-        origin: what the new one says of it.
         inputs: what it is asked to be learnt from, without labels.
         labelled: rows with targets, to score both on; may be empty.
+        version: its number in a registry; None for a folder.
     """
 
     name: str
     prompt: Prompt
-    origin: PortedFrom
     inputs: Sequence[Record]
     labelled: Sequence[Record] = ()
+    version: int | None = None
+
+    @property
+    def origin(self) -> PortedFrom:
+        """What the new prompt says of it."""
+        return PortedFrom(
+            name=self.name,
+            version=self.version,
+            digest=self.prompt.digest,
+            backbone=self.prompt.manifest.backbone.name,
+        )
 
     @property
     def spec(self) -> TaskSpec:
