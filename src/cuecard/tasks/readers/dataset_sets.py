@@ -127,15 +127,13 @@ def _check_columns(part: Any, source: str, wanted: Wanted) -> None:
     try:
         require_columns(wanted.needed, part.column_names, source)
     except DataError as error:
-        hint, images = error.hint, _image_columns(part)
-        if images:
-            classes = [n for n, f in part.features.items() if hasattr(f, "int2str")]
-            flags = ["--kind image-classification", f"--text-field {images[0]}"]
-            flags += [f"--label-field {name}" for name in classes[:1]]
-            hint = f"for images: {' '.join(flags)}"
-        raise DataError(
-            error.what, where=error.where, got=error.got, expected=error.expected, hint=hint
-        ) from error
+        images = _image_columns(part)
+        if not images:
+            raise
+        classes = [n for n, f in part.features.items() if hasattr(f, "int2str")]
+        flags = ["--kind image-classification", f"--text-field {images[0]}"]
+        flags += [f"--label-field {name}" for name in classes[:1]]
+        raise error.replaced(hint=f"for images: {' '.join(flags)}") from error
 
 
 def is_unlabelled(part: Any, target: str | None) -> bool:
