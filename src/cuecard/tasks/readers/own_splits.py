@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.readers.in_memory import source_name
-from cuecard.tasks.readers.records import Source, read_records, read_splits
+from cuecard.tasks.readers.records import Source, wanted_records, wanted_splits
 from cuecard.tasks.readers.tables import Wanted
 from cuecard.types import Record, Split
 
@@ -24,16 +24,7 @@ def read_own_splits(
         ConfigError: two sources for one split, or one for two.
         DataError: as `read_splits`.
     """
-    given = read_splits(
-        source,
-        fields=wanted.fields,
-        target_field=wanted.target,
-        split_field=split_field,
-        columns=wanted.columns,
-        readers=wanted.readers,
-        optional=wanted.optional,
-        group_field=wanted.group,
-    )
+    given = wanted_splits(source, wanted, split_field)
     for name, other in own.items():
         if other is None:
             continue
@@ -51,15 +42,7 @@ def read_own_splits(
                 got=source_name(other),
                 expected="another file; without one, rows of the training file are set aside",
             )
-        given[name] = read_records(
-            other,
-            fields=wanted.fields,
-            target_field=wanted.target,
-            columns=wanted.columns,
-            readers=wanted.readers,
-            optional=wanted.optional,
-            group_field=wanted.group,
-        )
+        given[name] = wanted_records(other, wanted)
     return given
 
 

@@ -91,6 +91,13 @@ def read_records(
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
     wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
+    return wanted_records(source, wanted, split, limit)
+
+
+def wanted_records(
+    source: Source, wanted: Wanted, split: str | None = None, limit: int | None = None
+) -> list[Record]:
+    """What is wanted of each row, in one list; see `read_records`."""
     table = _whole_table(source, wanted)
     if table is not None:
         if split is not None:
@@ -130,6 +137,13 @@ def read_splits(
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
     wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
+    return wanted_splits(source, wanted, split_field)
+
+
+def wanted_splits(
+    source: Source, wanted: Wanted, split_field: str | None
+) -> dict[Split, list[Record]]:
+    """What is wanted of each row, by split; see `read_splits`."""
     table = _whole_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
@@ -146,7 +160,7 @@ def read_splits(
     left: list[str] = []
     for name, part in parts.items():
         known = _SPLIT_NAMES.get(name.lower())
-        plain = None if TARGET in wanted.readers else target_field
+        plain = None if TARGET in wanted.readers else wanted.target
         if known is None:
             reason = "its name is not a split's"
         elif known in found:
@@ -163,7 +177,7 @@ def read_splits(
         text = (
             f"{source_name(source)}: left out {'; '.join(left)}. Splits are called {known_names}."
         )
-        warnings.warn(DataWarning(text), stacklevel=2)
+        warnings.warn(DataWarning(text), stacklevel=3)
     return _with_train(found, source_name(source), ", ".join(parts))
 
 
