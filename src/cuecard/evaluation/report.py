@@ -96,6 +96,15 @@ def interval_text(interval: Interval) -> str:
     return f"{interval.low:.3f} - {interval.high:.3f}"
 
 
+def within(value: float, ends: Sequence[float], form: str = ".3f") -> str:
+    """A value and its interval in a table's cell.
+
+    Args:
+        form: how each number is written; "+.3f" for a difference.
+    """
+    return f"{value:{form}} [{', '.join(f'{end:{form}}' for end in ends)}]"
+
+
 def paired(interval: Interval) -> str:
     """The interval of a difference in words."""
     if not math.isfinite(interval.low):
@@ -138,6 +147,23 @@ def write_json(report: Mapping[str, Any], path: str | Path) -> Path:
     """
     text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(text + "\n", path)
+
+
+def write_cells(
+    path: str | Path,
+    *,
+    title: str,
+    rows: Sequence[Sequence[str]],
+    columns: Sequence[str],
+    notes: Sequence[str],
+) -> Path:
+    """`write_markdown` of a table of texts, and notes."""
+    parts = [
+        f"# {markdown_text(title)}\n",
+        markdown_cells(rows, columns=columns),
+        "".join(f"- {markdown_text(note)}\n" for note in notes),
+    ]
+    return write_text("\n".join(parts), path)
 
 
 def write_markdown(

@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.evaluation.evaluate import Evaluation, gain
-from cuecard.evaluation.report import (
-    markdown_cells,
-    markdown_text,
-    plain,
-    write_json,
-)
-from cuecard.plain_files import write_text
+from cuecard.evaluation.report import plain, within, write_cells, write_json
 from cuecard.runs.compiling.recipe import CompileRecipe
 from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
 
@@ -104,12 +98,13 @@ def write_report(report: Mapping[str, Any], folder: Path, *, title: str) -> None
     Raises:
         FileError: they cannot be written.
     """
-    parts = [
-        f"# {markdown_text(f'Compiled: {title}')}\n",
-        markdown_cells(cells(report), columns=columns(report)),
-        "".join(f"- {markdown_text(note)}\n" for note in notes(report)),
-    ]
-    write_text("\n".join(parts), folder / "report.md")
+    write_cells(
+        folder / "report.md",
+        title=f"Compiled: {title}",
+        rows=cells(report),
+        columns=columns(report),
+        notes=notes(report),
+    )
     write_json(report, folder / "report.json")
 
 
@@ -124,23 +119,19 @@ def cells(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _cells(row: Mapping[str, Any], *, scored: bool) -> tuple[str, ...]:
-    low, high = row["same_ci95"]
     told = (
         row["prompt"],
         f"{row['length']:,}",
         f"{row['kv_bytes']:,}",
-        f"{row['same']:.3f} [{low:.3f}, {high:.3f}]",
+        within(row["same"], row["same_ci95"]),
         f"{row['agreement']:.3f}",
         f"{row['kl']:.4f}",
     )
     if not scored:
         return told
     apart = row.get("difference")
-    return (*told, f"{row['score']:.3f}", "" if apart is None else _signed(apart))
-
-
-def _signed(apart: Mapping[str, Any]) -> str:
-    return f"{apart['value']:+.3f} [{', '.join(f'{end:+.3f}' for end in apart['ci95'])}]"
+    gained = "" if apart is None else within(apart["value"], apart["ci95"], "+.3f")
+    return (*told, f"{row['score']:.3f}", gained)
 
 
 def notes(report: Mapping[str, Any]) -> Sequence[str]:

@@ -8,9 +8,8 @@ from typing import Any
 
 from cuecard.artifacts.lineage import PortedFrom
 from cuecard.evaluation.evaluate import gain
-from cuecard.evaluation.report import markdown_cells, markdown_text, plain, write_json
+from cuecard.evaluation.report import plain, within, write_cells, write_json
 from cuecard.metrics.margin import FEWEST
-from cuecard.plain_files import write_text
 from cuecard.runs.porting.recipe import PortRecipe
 from cuecard.training.porting.outcome import PortedPrompt
 
@@ -79,13 +78,13 @@ def write_report(report: Mapping[str, Any], folder: Path) -> None:
     Raises:
         FileError: they cannot be written.
     """
-    title = f"Ported to {report['backbone']}"
-    parts = [
-        f"# {markdown_text(title)}\n",
-        markdown_cells(cells(report), columns=columns(report)),
-        "".join(f"- {markdown_text(note)}\n" for note in notes(report)),
-    ]
-    write_text("\n".join(parts), folder / "report.md")
+    write_cells(
+        folder / "report.md",
+        title=f"Ported to {report['backbone']}",
+        rows=cells(report),
+        columns=columns(report),
+        notes=notes(report),
+    )
     write_json(report, folder / "report.json")
 
 
@@ -106,25 +105,20 @@ def _cells(each: Mapping[str, Any], *, scored: bool) -> tuple[str, ...]:
     scores: tuple[str, ...] = ()
     if scored and "difference" in each:
         apart = each["difference"]
-        ends = ", ".join(f"{end:+.3f}" for end in apart["ci95"])
         values = (f"{each[side]['value']:.3f}" for side in ("old_score", "new_score"))
-        scores = (*values, f"{apart['value']:+.3f} [{ends}]")
+        scores = (*values, within(apart["value"], apart["ci95"], "+.3f"))
     elif scored:
         scores = ("", "", "")
     return (
         each["name"],
         each["method"],
-        _share(found["agreement"], found["agreement_ci95"]),
+        within(found["agreement"], found["agreement_ci95"]),
         f"{bare['agreement']:.3f}",
         f"{found['same']:.3f}",
         "" if found["kl"] is None else f"{found['kl']:.4f}",
         *scores,
         "yes" if each["passed"] else "no",
     )
-
-
-def _share(value: float, interval: Sequence[float]) -> str:
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def notes(report: Mapping[str, Any]) -> Sequence[str]:
