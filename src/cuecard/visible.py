@@ -17,6 +17,12 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def inert(cell: object) -> object:
+    """A cell of a CSV file; what a spreadsheet would run as a formula begins with an apostrophe."""
+    risky = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{cell}" if risky else cell
+
+
 def _controls(char: str) -> bool:
     """Whether a terminal obeys a character, writes the others in another order for it, or has none.
 

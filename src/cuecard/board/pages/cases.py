@@ -24,6 +24,7 @@ from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
 from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.charts.shares import bar
+from cuecard.visible import inert
 
 Order = Literal["file", "unsure", "sure"]
 _SHOWN = 3  # probabilities of a row
@@ -113,7 +114,7 @@ def _bars(probabilities: Mapping[str, float]) -> list[tuple[str, float, Any]]:
 
 
 def _as_csv(cases: Sequence[Case]) -> Response:
-    """The cases as a file to keep; cells that a spreadsheet would run begin with an apostrophe."""
+    """The cases as a file to keep."""
     names = list(dict.fromkeys(name for case in cases for name in case.fields))
     out = io.StringIO()
     writer = csv.writer(out)
@@ -121,14 +122,9 @@ def _as_csv(cases: Sequence[Case]) -> Response:
     for case in cases:
         texts = [case.fields.get(name, "") for name in names]
         cells = [*texts, case.gold, case.answer, case.correct, case.probability]
-        writer.writerow([_inert(cell) for cell in (*cells, case.source, case.row)])
+        writer.writerow([inert(cell) for cell in (*cells, case.source, case.row)])
     return Response(
         out.getvalue().encode("utf-8", "backslashreplace"),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="rows.csv"'},
     )
-
-
-def _inert(cell: object) -> object:
-    risky = isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{cell}" if risky else cell

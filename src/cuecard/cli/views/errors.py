@@ -13,7 +13,7 @@ from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.cases.row_errors import RowErrors, RowFinding
 from cuecard.tasks.readers.tables import place
 from cuecard.validation_text import counted
-from cuecard.visible import cut
+from cuecard.visible import cut, inert
 
 _LONGEST = 100  # characters of a text in a table
 _FACTS = ("source", "row", "gold", "answer", "probability", "gold_probability", "suggested")
@@ -53,7 +53,7 @@ def errors_csv(found: RowErrors, limit: int | None = None) -> str:
         lists = (each.case.correct is False, each.unsure, each.issue is not None)
         cells = ["" if told[name] is None else told[name] for name in _FACTS]
         texts = [each.case.fields.get(name, "") for name in fields]
-        writer.writerow([*map(int, lists), *cells, *texts])
+        writer.writerow([*map(int, lists), *map(inert, (*cells, *texts))])
     return text.getvalue()
 
 

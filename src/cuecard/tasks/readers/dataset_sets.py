@@ -20,7 +20,18 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 
 
 _LOOKED_AT = 1_000
-_FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".xlsx", ".conll")
+_FILES = (
+    ".csv",
+    ".tsv",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".parquet",
+    ".xlsx",
+    ".conll",
+    ".bio",
+    ".iob",
+)
 
 
 def looks_like_hub_name(source: str) -> bool:

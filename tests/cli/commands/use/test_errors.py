@@ -57,6 +57,15 @@ def test_json_and_csv_have_every_row(kept: Path, cuecard: Call, tmp_path: Path) 
     assert done.out == f"2 rows in {tmp_path / 'check.csv'}\n"
 
 
+def test_a_text_is_no_formula_in_a_spreadsheet(kept: Path, cuecard: Call, tmp_path: Path) -> None:
+    file = kept / "predictions.jsonl"
+    file.write_text(file.read_text().replace("a [red]", "=HYPERLINK(1)"))
+    cuecard("errors", kept, "--csv", tmp_path / "check.csv")
+    with (tmp_path / "check.csv").open(newline="") as lines:
+        _, first, _ = csv.reader(lines)
+    assert first[-1] == "'=HYPERLINK(1)\nfilm 3"
+
+
 def test_what_a_run_has_kept_and_more_answers(
     run: Path, data: Path, cuecard: Call, tmp_path: Path
 ) -> None:
