@@ -160,9 +160,8 @@ def _found(place: str, registry: str | None) -> tuple[str, SavedPrompt, int | No
     if registry is not None and is_reference(place) and not Path(place).exists():
         version = Registry(registry).resolve(place)  # once: an alias may move meanwhile
         return version.record.name, find_prompt(str(version), registry), version.number
-    saved = find_prompt(place)
-    folder = saved.folder.resolve()
-    return (folder.parent if folder.name == "prompt" else folder).name, saved, None
+    folder = Path(place).resolve()
+    return (folder.parent if folder.name == "prompt" else folder).name, find_prompt(place), None
 
 
 def _files(given: Sequence[str], names: Mapping[str, object], flag: str) -> dict[str, str]:
