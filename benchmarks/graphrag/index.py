@@ -140,10 +140,7 @@ class GraphTables:
     def found_in(self, other: GraphTables) -> dict[str, float]:
         """Shares of its entities, by name, and of its related pairs that another graph has."""
         shares = {}
-        for name, columns in {
-            "entities": ("title",),
-            "relationships": ("source", "target"),
-        }.items():
+        for name, columns in _NAMED_BY.items():
             own, others = self._names(name, columns), other._names(name, columns)
             shares[name] = round(len(own & others) / len(own), 3)
         return shares
