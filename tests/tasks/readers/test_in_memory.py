@@ -46,6 +46,10 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], Any]] = {
     "datasets": datasets.Dataset.from_list,
     "iterable": lambda rows: datasets.Dataset.from_list(rows).to_iterable_dataset(),
     "classes": lambda rows: datasets.Dataset.from_list(rows).class_encode_column("team"),
+    "iterable-classes": lambda rows: FORMS["classes"](rows).to_iterable_dataset(),
+    "iterable-without-features": lambda rows: datasets.IterableDataset.from_generator(
+        lambda: iter(rows)
+    ),
 }
 
 

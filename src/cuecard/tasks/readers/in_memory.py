@@ -29,6 +29,18 @@ class DatasetLike(Protocol):
 
 
 @runtime_checkable
+class StreamLike(Protocol):
+    """`datasets.IterableDataset`, whose features are None where nobody has told them."""
+
+    features: Any
+    column_names: Any
+
+    def take(self, n: int) -> Any: ...
+
+    def select_columns(self, column_names: Any) -> Any: ...
+
+
+@runtime_checkable
 class PandasLike(Protocol):
     """`pandas.DataFrame`."""
 
@@ -119,6 +131,12 @@ def not_a_row(given: object, where: str, expected: str) -> DataError:
     )
 
 
+def _of_stream(stream: Any, source: str, wanted: Wanted) -> Table:
+    if stream.features is None:
+        return Table(source, None, _mappings(stream, source))
+    return set_table(stream, source, wanted)
+
+
 def _of_pandas(frame: Any, source: str, wanted: Wanted) -> Table:
     columns = tuple(str(name) for name in frame.columns)
     refuse_twice(columns, source)
@@ -149,6 +167,7 @@ def _named(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> Iterator[Ro
 
 _FORMS: tuple[tuple[type, Callable[[Any, str, Wanted], Table]], ...] = (
     (DatasetLike, set_table),
+    (StreamLike, _of_stream),
     (PandasLike, _of_pandas),
     (PolarsLike, _of_polars),
     (ArrowLike, _of_arrow),
