@@ -83,7 +83,10 @@ def test_shells_get_their_script(cuecard: Call, monkeypatch: pytest.MonkeyPatch)
     [
         ("cuecard tr", {"track", "train", "transfer"}),
         ("cuecard export runs/a --fo", {"--form"}),
-        ("cuecard export runs/a --form pe", {"peft", "peft-p-tuning", "peft-multitask"}),
+        (
+            "cuecard export runs/a --form pe",
+            {"peft", "peft-p-tuning", "peft-multitask", "peft-cartridge"},
+        ),
         ("cuecard keys re", {"revoke"}),
         ("cuecard train --method p-", {"p-tuning", "p-tuning-v2"}),
         ("cuecard train --kind mult", {"multi-label", "multiple-choice"}),

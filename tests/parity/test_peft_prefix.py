@@ -1,4 +1,7 @@
-"""PEFT as the oracle of keys and values in front: both ways, forward, generate and gradients."""
+"""PEFT as the oracle of keys and values in front: both ways, forward, generate and gradients.
+
+PREFIX_TUNING and CARTRIDGE are laid out alike.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, PrefixTuningConfig, get_peft_model
+from peft import CartridgeConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -81,13 +84,13 @@ def theirs(model: Any, backbone: CausalBackbone) -> tuple[Tensor, list[list[int]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("exported", [False, True], ids=["saved", "exported"])
-def test_peft_answers_as_our_folder(kind: str, exported: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["saved", "peft", "peft-cartridge"])
+def test_peft_answers_as_our_folder(kind: str, form: str, tmp_path: Path) -> None:
     backbone = tiny_backbone(kind)
     prompt = prompt_on(backbone)
     folder = prompt.save(tmp_path / "p")
-    if exported:
-        folder = export(prompt, tmp_path / "adapter", "peft")
+    if form != "saved":
+        folder = export(prompt, tmp_path / "adapter", form)
     model: Any = PeftModel.from_pretrained(tiny_model(kind), str(folder)).eval()
     logits, said = ours(backbone, Prompt.load(tmp_path / "p", backbone))
     expected, their_words = theirs(model, backbone)
@@ -114,6 +117,44 @@ def test_we_answer_as_a_prefix_adapter(kind: str, projection: bool, tmp_path: Pa
     expected, their_words = theirs(model, backbone)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
     assert said == their_words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("frozen", [0, 1, LENGTH])
+def test_we_answer_as_a_cartridge(kind: str, frozen: int, tmp_path: Path) -> None:
+    backbone = tiny_backbone(kind)
+    config = CartridgeConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=LENGTH, num_frozen_tokens=frozen
+    )
+    torch.manual_seed(0)
+    model: Any = get_peft_model(tiny_model(kind), config).eval()
+    model.save_pretrained(str(tmp_path))
+    logits, said = ours(backbone, import_peft(tmp_path, backbone, SPEC))
+    expected, their_words = theirs(model, backbone)
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+    assert said == their_words
+
+
+def test_a_cartridge_comes_back_as_it_went(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    prompt = prompt_on(backbone)
+    export(prompt, tmp_path / "a", "peft-cartridge")
+    back = import_peft(tmp_path / "a", backbone, SPEC)
+    assert torch.equal(back.vectors, prompt.vectors)
+
+
+def test_vectors_are_no_cartridge(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    prompt = Prompt.create(
+        backbone.embeddings[:LENGTH].clone(),
+        backbone=backbone,
+        spec=SPEC,
+        method="prompt-tuning",
+        method_config={"length": LENGTH},
+        slot="prefix",
+    )
+    with pytest.raises(ConfigError, match="no format for this prompt"):
+        export(prompt, tmp_path / "a", "peft-cartridge")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,7 +193,7 @@ def test_another_backbones_keys_are_refused(tmp_path: Path) -> None:
         import_peft(tmp_path / "a", tiny_backbone("gpt2"), SPEC)
 
 
-def test_keys_and_values_have_one_form_in_peft(tmp_path: Path) -> None:
+def test_keys_and_values_have_no_form_of_vectors_in_peft(tmp_path: Path) -> None:
     prompt = prompt_on(tiny_backbone())
     for form in ("peft-p-tuning", "peft-multitask"):
         with pytest.raises(ConfigError, match="no format for this prompt"):

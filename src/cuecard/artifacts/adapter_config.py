@@ -1,7 +1,8 @@
 """`adapter_config.json`, with which PEFT loads a prompt folder as an adapter.
 
 PREFIX_TUNING holds keys and values [P, L * 2 * K * D]: `token_dim` is K * D and
-`num_attention_heads` K, both of key heads (grouped-query attention).
+`num_attention_heads` K, both of key heads (grouped-query attention). CARTRIDGE holds the same; when
+it is trained further, the first position stays as it is.
 
 PEFT's PROMPT_TUNING puts the vectors before the first token, so only the prefix slot has this form,
 and it knows of no shifts. Every method whose injection is plain vectors takes it, P-tuning too; the
@@ -22,7 +23,11 @@ from cuecard.types import Slot
 if TYPE_CHECKING:
     from torch import Tensor
 
-PeftType = Literal["PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING"]
+PeftType = Literal[
+    "PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING", "CARTRIDGE"
+]
+KEYS_VALUES: tuple[PeftType, ...] = ("PREFIX_TUNING", "CARTRIDGE")
+"""Types that hold keys and values."""
 
 # PEFT must not look for a tokenizer or a text before it reads the vectors.
 _NO_INIT = {
@@ -62,7 +67,7 @@ def adapter_config(
     # PEFT's other kinds on encoder-decoders are not held against our own.
     known = task_type == "CAUSAL_LM" or (task_type is not None and peft_type == "PROMPT_TUNING")
     possible = known and slot == "prefix" and set(tensors) == {TENSOR_NAME}
-    if not possible or (key_heads is None) is (peft_type == "PREFIX_TUNING"):
+    if not possible or (key_heads is None) is (peft_type in KEYS_VALUES):
         return None
     length, hidden_size = tensors[TENSOR_NAME].shape
     if key_heads is not None:
@@ -77,6 +82,7 @@ def adapter_config(
         },
         "MULTITASK_PROMPT_TUNING": {**_NO_INIT, **_RANK_ONE, "num_tasks": tasks},
         "PREFIX_TUNING": {"encoder_hidden_size": hidden_size, "prefix_projection": False},
+        "CARTRIDGE": {"num_frozen_tokens": 1},
     }
     content = {
         "base_model_name_or_path": backbone,

@@ -31,7 +31,8 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
         form: one of FORMS. "npy": the [P, H] float32 array alone. "safetensors": all arrays with
             digest, slot, method and backbone as metadata, readable with numpy alone. "peft": an
             adapter without cuecard's own manifest; "peft-p-tuning" and "peft-multitask": the same
-            vectors as PEFT's P_TUNING and MULTITASK_PROMPT_TUNING, see `adapter_config`.
+            vectors as PEFT's P_TUNING and MULTITASK_PROMPT_TUNING, "peft-cartridge" keys and values
+            as its CARTRIDGE, see `adapter_config`.
         overwrite: replace what is there.
 
     Returns:
@@ -114,6 +115,10 @@ def _write_multitask(prompt: Prompt, path: Path, overwrite: bool) -> None:
     _write_adapter(prompt, path, overwrite, "MULTITASK_PROMPT_TUNING", factors)
 
 
+def _write_cartridge(prompt: Prompt, path: Path, overwrite: bool) -> None:
+    _write_adapter(prompt, path, overwrite, "CARTRIDGE", {})
+
+
 def _write_adapter(
     prompt: Prompt,
     path: Path,
@@ -148,7 +153,8 @@ def _config_of(prompt: Prompt, peft_type: PeftType | None) -> bytes:
             got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors) or 'no tensors'}) in the "
             f"{prompt.manifest.slot} slot, for "
             + ("a backbone without a PEFT task type" if task is None else task),
-            expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
+            expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft or "
+            "peft-cartridge",
             hint="export it as safetensors"
             if prompt.vectors.numel()
             else "it has no vectors; its words: --form text, dspy or promptfoo",
@@ -161,6 +167,7 @@ FORMS: Mapping[str, Callable[[Prompt, Path, bool], None]] = MappingProxyType(
         "peft": _write_peft,
         "peft-p-tuning": _write_p_tuning,
         "peft-multitask": _write_multitask,
+        "peft-cartridge": _write_cartridge,
         "npy": _write_npy,
         "safetensors": _write_safetensors,
     }

@@ -3,9 +3,10 @@
 Neither names a task or proves its backbone: the caller gives both, and the prompt is bound to them.
 
 PEFT (https://github.com/huggingface/peft): PROMPT_TUNING and P_TUNING hold the vectors that reach
-the model, the latter what its encoder made of them; PREFIX_TUNING holds keys and values
-[P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a shared prompt P* and factors u_k, v_k for each
-task k; what reaches the model is P* o (u_k v_k) (Wang et al. 2023, arXiv:2303.02861, section 3.1).
+the model, the latter what its encoder made of them; PREFIX_TUNING and CARTRIDGE hold keys and
+values [P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a shared prompt P* and factors u_k, v_k for
+each task k; what reaches the model is P* o (u_k v_k) (Wang et al. 2023, arXiv:2303.02861, section
+3.1).
 
 For encoder-decoders PEFT makes [2P, H] of P virtual tokens, unless told otherwise
 (num_transformer_submodules: 2): one half for the encoder, one for the decoder. Its forward and its
@@ -25,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from cuecard.artifacts.adapter_config import KEYS_VALUES
 from cuecard.artifacts.files import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
@@ -55,12 +57,13 @@ _RANKS: Mapping[str, Mapping[str, int]] = {
     "PROMPT_TUNING": _PLAIN,
     "P_TUNING": _PLAIN,
     "PREFIX_TUNING": _PLAIN,
+    "CARTRIDGE": _PLAIN,
     "MULTITASK_PROMPT_TUNING": {TASK_COLUMNS: 3, TASK_ROWS: 3, **_PLAIN},
 }
 
 
 # Where not plain prompt tuning. What made a prefix of PEFT's is not to be seen in it.
-_METHODS = {"P_TUNING": "p-tuning", "PREFIX_TUNING": "p-tuning-v2"}
+_METHODS: dict[str, str] = {"P_TUNING": "p-tuning", **dict.fromkeys(KEYS_VALUES, "p-tuning-v2")}
 
 
 def import_peft(
@@ -97,7 +100,7 @@ def import_peft(
     arrays = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS[kind], _DTYPES)
     found = LazyTensors(arrays)
     made = _of_task(found, task, folder)
-    if kind == "PREFIX_TUNING":
+    if kind in KEYS_VALUES:
         injection: Injection = _prefix(config, made, backbone, folder)
     else:
         _check_widths(config, tuple(made.shape), backbone, folder)

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from cuecard.types import Record
 
 Form = Literal[
-    "peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors", "text", "dspy", "promptfoo"
+    "peft",
+    "peft-p-tuning",
+    "peft-multitask",
+    "peft-cartridge",
+    "npy",
+    "safetensors",
+    "text",
+    "dspy",
+    "promptfoo",
 ]
 
 

@@ -91,7 +91,8 @@ def import_prompt(
 ) -> None:
     """Import a PEFT adapter, an array or words as a prompt for one task and backbone.
 
-    Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING. Arrays: `.npy`.
+    Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING, CARTRIDGE and MULTITASK_PROMPT_TUNING. An
+    array is an `.npy` file.
     One on the Hub is fetched at its newest commit, or at that of hf://OWNER/NAME@COMMIT.
 
     Example: cuecard import adapter prompts/reviews --backbone smollm2-135m-instruct
