@@ -31,8 +31,9 @@ from support.dying import Killed, counted
 from support.tiny import tiny_backbone
 
 NAMES = ("majority", "tfidf", "embedding-lr", "zero-shot", "in-context", "start")
-TRAINED = ("prompt-tuning", "p-tuning-v2", "lora", "lora+prompt", "full")
-CHANGING = ("lora", "lora+prompt", "full")
+ON_LORA = "lora+prompt-tuning"
+TRAINED = ("prompt-tuning", "p-tuning-v2", "lora", "lora+prompt", ON_LORA, "full")
+CHANGING = ("lora", "lora+prompt", ON_LORA, "full")
 CONFIG = TrainConfig(steps=4, batch_rows=4, eval_every=2)
 
 
@@ -89,9 +90,12 @@ def test_what_each_changes_and_costs(whole: tuple[Contest, dict[str, Ranked]]) -
     switches = {name: one.switch for name, one in standings.items() if one.switch}
     assert {name for name, one in switches.items() if not one.mixes} == {*CHANGING}
     both = standings["prompt-tuning"], standings["lora"]
-    assert standings["lora+prompt"].parameters == sum(one.parameters for one in both)
-    assert standings["lora+prompt"].nbytes == sum(one.nbytes for one in both)
+    for name in ("lora+prompt", ON_LORA):
+        assert standings[name].parameters == sum(one.parameters for one in both)
+        assert standings[name].nbytes == sum(one.nbytes for one in both)
     assert standings["lora+prompt"].facts["prompt"] == both[0].facts["digest"]
+    assert standings[ON_LORA].facts["adapter"] == standings["lora"].facts["adapter"]
+    assert standings[ON_LORA].facts["digest"] != both[0].facts["digest"]
     matrices = [p for p in contest.backbone.model.parameters() if p.ndim > 1]
     assert standings["full"].parameters == sum(p.numel() for p in matrices)
     assert standings["full"].nbytes == sum(p.nbytes for p in matrices)
@@ -164,7 +168,7 @@ def test_the_rows_of_the_table(whole: tuple[Contest, dict[str, Ranked]]) -> None
     assert list(facts["contestants"]) == [*NAMES, *TRAINED]
     best = max(("zero-shot", "in-context"), key=lambda name: found[name].standing.score or 0)
     assert facts["reference"] == best
-    assert len(facts["pairs"]) == 11 * 10 / 2
+    assert len(facts["pairs"]) == 12 * 11 / 2
     by_pair = {(one["a"], one["b"]): one for one in facts["pairs"]}
     own = facts["contestants"]["lora"]
     one = by_pair["lora", best]

@@ -26,7 +26,8 @@ class ContestSettings(Section):
         min_length=1,
         description="Who competes, in any order: majority, tfidf, embedding-lr, zero-shot, "
         "in-context, search (of words), start (a prompt before its first step), methods by their "
-        "names such as prompt-tuning and p-tuning-v2, lora, lora+prompt, and full (every matrix).",
+        "names such as prompt-tuning and p-tuning-v2, lora, lora+prompt (an adapter beside a "
+        "prompt), lora+prompt-tuning (a prompt on a LoRA backbone), and full (every matrix).",
     )
     rates: int = Field(
         default=3,

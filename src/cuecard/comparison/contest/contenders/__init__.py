@@ -9,6 +9,7 @@ from cuecard.comparison.contest.contenders.embedding_lr import EmbeddingRegressi
 from cuecard.comparison.contest.contenders.full import FullTuning
 from cuecard.comparison.contest.contenders.in_words import InContext, ZeroShot
 from cuecard.comparison.contest.contenders.lora import TunedLora
+from cuecard.comparison.contest.contenders.lora_backbone import PromptOnLora
 from cuecard.comparison.contest.contenders.lora_prompt import LoraWithPrompt
 from cuecard.comparison.contest.contenders.majority import Majority
 from cuecard.comparison.contest.contenders.prompts import TunedPrompt, UntrainedPrompt
@@ -33,6 +34,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "dept": TunedPrompt("dept"),
     "lora": TunedLora(),
     "lora+prompt": LoraWithPrompt(),
+    "lora+prompt-tuning": PromptOnLora(),
     "full": FullTuning(),
 }
 """In the order of the table."""

@@ -42,7 +42,7 @@ class TunedLora:
 
     def prepare(self, contest: Contest) -> Prepared:
         """Train at each rate, and keep the best by validation loss."""
-        tried = best_lora(contest, self.setup(contest), TrainableAdapter(contest.lora))
+        tried = self.tried(contest)
         run = tried.best
         return Prepared(
             score=run.validation.accuracy,
@@ -58,6 +58,10 @@ class TunedLora:
             },
         )
 
+    def tried(self, contest: Contest) -> Tried[LoraRun]:
+        """Its runs; those that are finished in the contender's folder are read."""
+        return best_lora(contest, self.setup(contest), TrainableAdapter(contest.lora))
+
 
 def best_lora(contest: Contest, setup: TrainSetup, adapter: TrainableAdapter) -> Tried[LoraRun]:
     """Adapters at each rate; those that are finished in the contender's folder are read."""
@@ -70,7 +74,12 @@ def best_lora(contest: Contest, setup: TrainSetup, adapter: TrainableAdapter) ->
 
 def nbytes_of(run: LoraRun) -> int:
     """The adapter, and the prompt in front of it or the task's head."""
-    return sum(each.nbytes for each in run.adapter.updates.values()) + run.prompt.nbytes
+    return adapter_nbytes(run) + run.prompt.nbytes
+
+
+def adapter_nbytes(run: LoraRun) -> int:
+    """The adapter alone."""
+    return sum(each.nbytes for each in run.adapter.updates.values())
 
 
 @contextmanager
