@@ -8,7 +8,8 @@ from typing import Any, Self
 from cuecard.comparison.contest.contender import Loaded
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import Evaluation, evaluate, gain
-from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks import Splits, Task, TaskSpec
+from cuecard.tasks.splits import data_hash
 from cuecard.training.setup import key_of
 from cuecard.types import Interval, Record
 
@@ -46,8 +47,9 @@ class OtherTask:
 
     @property
     def key(self) -> str:
-        """The same for the same rows, asked alike."""
-        return key_of([self.spec.model_dump(mode="json"), *map(str, self.rows)])
+        """The same for the same rows, asked alike, wherever their file is."""
+        rows = data_hash(Splits((), (), self.rows))
+        return key_of([self.spec.model_dump(mode="json"), rows])
 
     def answered(self, loaded: Loaded) -> Evaluation:
         """Its rows, asked with a contender on."""
