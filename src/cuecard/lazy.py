@@ -6,6 +6,9 @@ that names such a library in its functions alone takes it from here, or by `lazy
 only annotations need are imported under `TYPE_CHECKING`. Where a class derives from one of theirs,
 as every `torch.nn.Module` does, the class has a file of its own, and who builds it imports it in a
 function: `tests/architecture/test_layers.py` lists those places.
+
+Some of them come with an extra alone (`EXTRAS`): loading, predicting and serving do without them,
+and what needs one that is not installed says which extra has it.
 """
 
 from __future__ import annotations
@@ -14,28 +17,82 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
-from types import ModuleType
+from importlib.util import find_spec
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cuecard.errors import ConfigError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+EXTRAS: Mapping[str, str] = MappingProxyType(
+    {
+        "datasets": "train",
+        "matplotlib": "train",
+        "onnx": "onnx",
+        "pyarrow": "train",
+        "scipy": "train",
+        "sklearn": "train",
+        "threadpoolctl": "train",  # scikit-learn brings it along
+    }
+)
+"""Library that is imported as it is used -> the extra of cuecard that brings it along."""
 
 
 class LazyModule(ModuleType):
     """Stands for a module until one of its attributes is asked for; then it is imported."""
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(import_module(self.__name__), name)
+        value = getattr(import_library(self.__name__), name)
         self.__dict__[name] = value
         return value
 
     def __dir__(self) -> list[str]:
-        return dir(import_module(self.__name__))
+        return dir(import_library(self.__name__))
 
 
 def lazy_module(name: str) -> Any:
     """A module by its full name, imported when one of its attributes is first asked for."""
     return LazyModule(name)
+
+
+def import_library(name: str) -> ModuleType:
+    """A library's module by its full name.
+
+    Raises:
+        ConfigError: it comes with an extra that is not installed.
+        ImportError: any other that is missing.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        library = name.partition(".")[0]
+        if error.name != library or library not in EXTRAS:
+            raise
+        raise _not_installed(f"this needs {library}", EXTRAS[library], [library]) from error
+
+
+def require_extra(extra: str, what: str) -> None:
+    """Refuse, before any work, what could not be finished without an extra's libraries.
+
+    Args:
+        what: what needs them.
+
+    Raises:
+        ConfigError: some are not installed.
+    """
+    missing = [name for name, owner in EXTRAS.items() if owner == extra and not find_spec(name)]
+    if missing:
+        raise _not_installed(f"{what} needs libraries that are not installed", extra, missing)
+
+
+def _not_installed(what: str, extra: str, missing: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        what,
+        got=f"not installed: {', '.join(missing)}",
+        expected=f"pip install 'cuecard[{extra}]'",
+    )
 
 
 def lazy_exports(
@@ -98,13 +155,16 @@ else:
     functional = lazy_module("torch.nn.functional")
 
 __all__ = [
+    "EXTRAS",
     "LazyModule",
     "functional",
+    "import_library",
     "inference_mode",
     "lazy_exports",
     "lazy_module",
     "nn",
     "no_grad",
     "np",
+    "require_extra",
     "torch",
 ]

@@ -13,20 +13,15 @@ from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
 from support.command_line import save_tiny
 from support.data.reviews import SPEC, TEXT_SPEC
+from support.installs import ROOT, link_packages
 from support.random_prompts import random_prompt
 from support.serving.process import Process, serving
-from support.serving_image import NEEDED, ROOT, requirements, with_dependencies
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages as the image has it: links to what is installed here."""
-    folder = tmp_path_factory.mktemp("packages")
-    for found in with_dependencies(requirements(NEEDED.read_text())).values():
-        for name in {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}:
-            if not (folder / name).exists():
-                (folder / name).symlink_to(Path(str(found.locate_file(name))))
-    return folder
+    return link_packages(tmp_path_factory.mktemp("packages"), "serve", "onnx", "s3", "sign")
 
 
 @pytest.fixture(scope="session")

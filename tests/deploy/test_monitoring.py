@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from support.installs import ROOT
 from support.serving.process import Process
-from support.serving_image import ROOT
 
 MONITORING = ROOT / "deploy" / "monitoring"
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from support.cli_options import commands_in, unknown_options
-from support.serving_image import ROOT
+from support.installs import ROOT
 
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm" / "cuecard"

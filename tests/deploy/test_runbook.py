@@ -12,8 +12,8 @@ from cuecard.registry.signing import check_signed
 from cuecard.serving.http.auth import add_key, read_keys
 from support.cli_options import commands_in
 from support.command_line import run_in_process
+from support.installs import ROOT
 from support.random_prompts import random_prompt
-from support.serving_image import ROOT
 from support.signing_keys import save_keys
 from support.tiny import tiny_backbone
 

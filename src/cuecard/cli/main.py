@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cuecard.cli.boundary import boundary
 from cuecard.cli.usage import WIDTH, Command, Program, UsageError, usage_mistake
+from cuecard.lazy import require_extra
 
 _NOTHING_ASKED = 2  # the exit code of `cuecard` alone, which shows the help
 _COMPLETE = "_CUECARD_COMPLETE"  # set by the shell's completion, see `--show-completion`
@@ -197,6 +199,9 @@ COMMANDS = {
 }
 
 
+SCORING = {"use.evaluate", "use.ensemble", "graphrag.tune", "graphrag.measure", "graphrag.optimise"}
+"""Commands that need the libraries of the extra `train`, beside those that are listed under it."""
+
 FAMILIES = {"graphrag": "Prompts for GraphRAG: made from a folder of texts, and checked."}
 """Commands of two words, such as `cuecard graphrag validate`: their first word, and its help."""
 
@@ -252,8 +257,22 @@ def function_of(module: str) -> Callable[..., None]:
     """The function of a command's module, which has its name, with all its options."""
     from cuecard.cli.fields import expanded
 
-    found = getattr(import_module(f"cuecard.cli.commands.{module}"), module.rpartition(".")[2])
-    return expanded(found)
+    group, _, name = module.rpartition(".")
+    found = expanded(getattr(import_module(f"cuecard.cli.commands.{module}"), name))
+    if group != "train" and module not in SCORING:
+        return found
+
+    @wraps(found)
+    def call(**options: Any) -> None:
+        require_extra("train", f"`cuecard {_name_of(module)}`")
+        found(**options)
+
+    return call
+
+
+def _name_of(module: str) -> str:
+    """The command whose module it is."""
+    return next(name for name, (home, _) in COMMANDS.items() if home == module)
 
 
 def _show_version(wanted: bool) -> None:

@@ -15,7 +15,7 @@ from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.metric_tables import evaluation_html
 from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
-from cuecard.lazy import np
+from cuecard.lazy import np, require_extra
 from cuecard.metrics.intervals import RESAMPLES, mean_interval, paired_interval
 from cuecard.metrics.scores import RowScores
 from cuecard.metrics.statistics import Statistic
@@ -152,9 +152,10 @@ def evaluate(
         seed: of the draws for F1's interval; the rest is as in `predict`.
 
     Raises:
-        ConfigError: no records, or as `predict`.
+        ConfigError: no records, libraries that are not installed, or as `predict`.
         DataError: a record without a target, or with a label that is not the task's.
     """
+    require_extra("train", "scoring")
     check_targets(records, spec)
     started = time.perf_counter()
     how: dict[str, Any] = {

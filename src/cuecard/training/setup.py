@@ -18,6 +18,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import check_task
 from cuecard.interrupts import may_cut
+from cuecard.lazy import require_extra
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.activation_checkpointing import (
@@ -294,10 +295,12 @@ def check_start_of(
         The loss, and the method with its first parameters.
 
     Raises:
-        ConfigError: settings that contradict the backbone, the task or each other.
+        ConfigError: settings that contradict the backbone, the task or each other, or libraries
+            that are not installed.
         DataError: no training or no validation rows.
         BackboneError: an embedding table that is not all finite numbers.
     """
+    require_extra("train", "training")
     check_splits(task, name)
     trainable.check(backbone, task, config)
     check_task(backbone, task.spec)

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from cuecard.catalogue.progress import Progress
 from cuecard.catalogue.weights.hub_folder import (
@@ -24,6 +22,14 @@ from cuecard.catalogue.weights.hub_folder import (
     write_weights,
 )
 from cuecard.errors import CatalogueError
+from cuecard.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import onnx
+    from onnx import numpy_helper
+else:
+    onnx = lazy_module("onnx")
+    numpy_helper = lazy_module("onnx.numpy_helper")
 
 # Of a block: the export's names, and transformers'.
 _BLOCK = {

@@ -11,13 +11,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from cuecard.catalogue.weights.hub_folder import Floats
 from cuecard.errors import CatalogueError
+from cuecard.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import onnx
+    from onnx import numpy_helper
+else:
+    onnx = lazy_module("onnx")
+    numpy_helper = lazy_module("onnx.numpy_helper")
 
 _QUANTIZED = "_quantized"
 _BESIDE = ("_scale", "_zero_point")

@@ -18,7 +18,7 @@ from cuecard.errors import ConfigError, Interrupted, LLMError
 from cuecard.evaluation.evaluate import Evaluation, gain
 from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import write_json
-from cuecard.lazy import torch
+from cuecard.lazy import require_extra, torch
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
@@ -150,6 +150,7 @@ class _SetUp:
 
 def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -> _SetUp:
     """All that is checked and loaded before a search."""
+    require_extra("train", "a search")
     plan.recipe.check_one_seed("a search")
     _check_needs(plan)
     RunFolder.of(plan).check(plan, overwrite=overwrite)

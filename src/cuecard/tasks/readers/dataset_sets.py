@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from cuecard.errors import DataError
+from cuecard.errors import CuecardError, DataError
 from cuecard.images import SUFFIXES
+from cuecard.lazy import import_library
 from cuecard.tasks.readers.compressed import data_suffix
 from cuecard.tasks.readers.images.image_cells import FileCell
 from cuecard.tasks.readers.tables import Row, Table, Wanted, require_columns
@@ -124,7 +124,7 @@ def _cell(image: Any) -> Any:
         return image
     config = _datasets().config
     caches = [Path(config.HF_DATASETS_CACHE), Path(config.DOWNLOADED_DATASETS_PATH)]
-    caches.append(Path(import_module("huggingface_hub.constants").HF_HUB_CACHE))
+    caches.append(Path(import_library("huggingface_hub.constants").HF_HUB_CACHE))
     path = str(image["path"])
     holding = (cache for cache in caches if Path(path).is_relative_to(cache))
     return FileCell(next(holding, caches[0]), path)
@@ -156,7 +156,7 @@ def is_unlabelled(part: Any, target: str | None) -> bool:
 
 def _datasets() -> Any:
     # Loaded on first use, as it takes seconds and most runs read a plain file.
-    return import_module("datasets")
+    return import_library("datasets")
 
 
 def _parts(
@@ -164,6 +164,8 @@ def _parts(
 ) -> dict[str, Any]:
     try:
         loaded = load()
+    except CuecardError:
+        raise  # the library is not installed
     except Exception as error:
         # The library passes on whatever its file systems and its HTTP client raise.
         raise DataError(

@@ -37,6 +37,7 @@ NAMES = [
     "torch",
     "Processor",
     "Quantisation",
+    "Training",
     "Accelerator",
     "Memory",
     "Disk",
@@ -260,6 +261,14 @@ def test_quantised_forms_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None)
     bare = doctor_checks.check_quantization()
     assert bare.ok and bare.detail == "none" and "cuecard[quant]" in str(bare.hint)
+
+
+def test_what_trains_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor_checks.check_extras().hint is None
+    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None if name == "onnx" else name)
+    bare = doctor_checks.check_extras()
+    assert bare.ok and "not installed: onnx;" in bare.detail
+    assert str(bare.hint).endswith("pip install 'cuecard[onnx]'")
 
 
 def test_a_missing_home_is_one_fault_among_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from cuecard.catalogue.indexes import client_of
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.resolve import entry_folder
 from cuecard.errors import CatalogueError
+from cuecard.lazy import EXTRAS
 from cuecard.runs.recipe import Recipe
 
 _OLDEST = (3, 11)
@@ -63,6 +64,7 @@ def checks(*, online: bool = False) -> list[Check]:
         check_torch(torch.get_num_threads(), usable_cores()),
         check_precision(),
         check_quantization(),
+        check_extras(),
         check_accelerator(),
         check_memory(usable_memory()),
         *_check_cache_place(),
@@ -115,6 +117,16 @@ def check_quantization() -> Check:
     found = [f"{forms[name]} ({name})" for name, usable in there.items() if usable]
     hint = None if there["torchao"] else "for int8 and int4: pip install 'cuecard[quant]'"
     return Check("Quantisation", True, "; ".join(found) or "none", hint)
+
+
+def check_extras() -> Check:
+    """Whether there is what trains, scores and converts; always ok, loading and serving do."""
+    missing = {name: extra for name, extra in EXTRAS.items() if find_spec(name) is None}
+    if not missing:
+        return Check("Training", True, "its libraries are installed")
+    extras = ",".join(sorted({*missing.values()}))
+    detail = f"not installed: {', '.join(missing)}; prompts can be loaded and served"
+    return Check("Training", True, detail, f"to train and score: pip install 'cuecard[{extras}]'")
 
 
 def check_accelerator() -> Check:
