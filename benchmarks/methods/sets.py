@@ -14,7 +14,7 @@ from cuecard.evaluation.baselines.manual import (
 )
 from cuecard.names import data_source
 from cuecard.tasks import Task, draw_rows
-from cuecard.training.compiling.answers import key_of_input
+from cuecard.training.distilling.answers import key_of_input
 from cuecard.types import Backbone, Record
 
 SHOWN, DRAWS = 4, 2  # demonstrations, and how many different sets of them are tried

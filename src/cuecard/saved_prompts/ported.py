@@ -11,6 +11,7 @@ from cuecard.backbones.adapters.adapter import NO_ADAPTER
 from cuecard.errors import ConfigError, PromotionError, RegistryError
 from cuecard.registry import Registry
 from cuecard.registry.records.references import LATEST, check_alias, check_name, is_reference
+from cuecard.runs.compiling.rows import files_by_name
 from cuecard.runs.porting.recipe import OldPromptRecipe
 from cuecard.runs.porting.run import PortOutcome
 from cuecard.saved_prompts.finding import SavedPrompt, find_prompt
@@ -50,7 +51,8 @@ def old_prompts(
                 expected="names that differ: port one after the other, or rename a folder",
             )
         found[name] = saved, version
-    asked, scored = _files(inputs, found, "--inputs"), _files(tests, found, "--tests")
+    asked = files_by_name(inputs, found, "--inputs", "prompt")
+    scored = files_by_name(tests, found, "--tests", "prompt")
     missing = [name for name in found if name not in asked]
     if missing:
         raise ConfigError(
@@ -162,31 +164,6 @@ def _found(place: str, registry: str | None) -> tuple[str, SavedPrompt, int | No
         return version.record.name, find_prompt(str(version), registry), version.number
     folder = Path(place).resolve()
     return (folder.parent if folder.name == "prompt" else folder).name, find_prompt(place), None
-
-
-def _files(given: Sequence[str], names: Mapping[str, object], flag: str) -> dict[str, str]:
-    """Name -> its file.
-
-    Raises:
-        ConfigError: two files for one prompt.
-    """
-    own: dict[str, str] = {}
-    shared: list[str] = []
-    for text in given:
-        name, equals, file = text.partition("=")
-        if not (equals and name in names):
-            shared.append(text)
-        elif own.setdefault(name, file) != file:
-            shared += [own[name], file]
-    if len(shared) > 1:
-        raise ConfigError(
-            "several files for one prompt",
-            where=flag,
-            got=", ".join(shared),
-            expected="one file for all prompts, and NAME=FILE for those with another one",
-        )
-    every = dict.fromkeys(names, shared[0]) if shared else {}
-    return {**every, **own}
 
 
 def _section(

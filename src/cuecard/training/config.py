@@ -315,6 +315,23 @@ def with_budget(config: TrainConfig) -> TrainConfig:
     return config
 
 
+def check_no_rates(config: TrainConfig, what: str) -> None:
+    """
+    Args:
+        what: trains with one rate.
+
+    Raises:
+        ConfigError: a search of learning rates.
+    """
+    if config.lr == "auto":
+        raise ConfigError(
+            f"{what} tries no learning rates",
+            where="training.lr",
+            got="auto",
+            expected="a number, or the method's own",
+        )
+
+
 def check_no_budget(config: TrainConfig) -> None:
     """
     Raises:

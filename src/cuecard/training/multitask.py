@@ -25,7 +25,7 @@ from cuecard.plain_files import is_file_name
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.checks import check_words
-from cuecard.training.config import TrainConfig
+from cuecard.training.config import TrainConfig, check_no_rates
 from cuecard.training.loop import stopped_in
 from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer, Sampling
 from cuecard.training.setup import TrainSetup
@@ -207,13 +207,7 @@ def multitask_setups(
             got=distil,
             expected="0 or more",
         )
-    if config.lr == "auto":
-        raise ConfigError(
-            "multitask training tries no learning rates",
-            where="lr",
-            got="auto",
-            expected="a number",
-        )
+    check_no_rates(config, "multitask training")
     for name, task in tasks.items():
         if not is_file_name(name):
             raise ConfigError("a task's name is not a folder's", where="tasks", got=repr(name))

@@ -55,11 +55,6 @@ def _start(event: Event) -> str:
     return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 
-def _length(event: Event) -> str:
-    text = counted(event["text"], "token")
-    return f"From a text of {text} into {counted(event['length'], 'position')}"
-
-
 def _together(event: Event) -> str:
     prompts = counted(event["prompts"], "prompt")
     return f"Training {prompts}, up to {event['together']} in one pass"
@@ -281,7 +276,6 @@ _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "start": _start,
     "advice": _advice,
     "vtab": _vtab,
-    "length": _length,
     "together": _together,
     "teachers": _teachers,
     "teacher_validation": _teacher,

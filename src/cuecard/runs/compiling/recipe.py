@@ -17,7 +17,7 @@ from cuecard.runs.recipe_sections import (
 )
 from cuecard.runs.run_kinds import COMPILE
 from cuecard.training.compiling.settings import CompileConfig
-from cuecard.training.config import TrainConfig, check_no_budget
+from cuecard.training.config import TrainConfig, check_no_budget, check_no_rates
 
 
 class CompileRecipe(RunRecipe):
@@ -87,9 +87,10 @@ class CompileRecipe(RunRecipe):
     def _check_training(cls, training: TrainConfig) -> TrainConfig:
         """
         Raises:
-            ConfigError: a budget, which only races have.
+            ConfigError: a budget, which only races have, or a search of learning rates.
         """
         check_no_budget(training)
+        check_no_rates(training, "a compilation")
         return training
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cuecard.catalogue import Progress
@@ -84,3 +85,36 @@ def _columns(spec: TaskSpec, text_field: str | None) -> dict[str, str]:
     if text_field is not None and len(fields) == 1:
         return {fields[0]: text_field}
     return text_columns(fields, text_field)
+
+
+def files_by_name(
+    given: Sequence[str], names: Iterable[str], flag: str, what: str
+) -> dict[str, str]:
+    """Name -> its file: its own, or the one for all.
+
+    Args:
+        given: FILE or NAME=FILE.
+        flag: by which they were given.
+        what: has the names, in a word.
+
+    Raises:
+        ConfigError: two files for one name.
+    """
+    names = [*names]
+    own: dict[str, str] = {}
+    shared: list[str] = []
+    for text in given:
+        name, equals, file = text.partition("=")
+        if not (equals and name in names):
+            shared.append(text)
+        elif own.setdefault(name, file) != file:
+            shared += [own[name], file]
+    if len(shared) > 1:
+        raise ConfigError(
+            f"several files for one {what}",
+            where=flag,
+            got=", ".join(shared),
+            expected=f"one file for all {what}s, and NAME=FILE for those with another one",
+        )
+    every = dict.fromkeys(names, shared[0]) if shared else {}
+    return {**every, **own}

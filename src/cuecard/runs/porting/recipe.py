@@ -8,7 +8,6 @@ from typing import Self
 from pydantic import Field, field_validator
 
 from cuecard.backbones.quantization.forms import Quantize
-from cuecard.errors import ConfigError
 from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.recipe_sections import (
     AdapterFolder,
@@ -18,7 +17,7 @@ from cuecard.runs.recipe_sections import (
     WeightForm,
 )
 from cuecard.runs.run_kinds import PORT
-from cuecard.training.config import TrainConfig, check_no_budget
+from cuecard.training.config import TrainConfig, check_no_budget, check_no_rates
 from cuecard.training.porting.settings import PortConfig
 
 
@@ -83,13 +82,7 @@ class PortRecipe(RunRecipe):
             ConfigError: a budget, or a search of learning rates, which ports do not make.
         """
         check_no_budget(training)
-        if training.lr == "auto":
-            raise ConfigError(
-                "a port tries no learning rates",
-                where="training.lr",
-                got="auto",
-                expected="a number, or the method's own",
-            )
+        check_no_rates(training, "a port")
         return training
 
     @property

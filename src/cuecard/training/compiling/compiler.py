@@ -7,39 +7,57 @@ are what each prompt learns in every epoch; the text itself is never run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, Interrupted
-from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.tasks import Task
-from cuecard.training.compiling.answers import answers_by_input, shares_of, task_of
-from cuecard.training.compiling.fidelity import AnsweredInputs
+from cuecard.training.compiling.comparing import TextComparison
 from cuecard.training.compiling.full_text import FullText
-from cuecard.training.compiling.outcome import Compared, CompiledLength, CompileRun
+from cuecard.training.compiling.outcome import CompiledLength, CompileRun
 from cuecard.training.compiling.prompts import CompiledSettings
 from cuecard.training.compiling.questions import QuestionWriter
 from cuecard.training.compiling.settings import CompileConfig
-from cuecard.training.compiling.shorter import made_shorter, summary_ids
-from cuecard.training.compiling.starts import injection_of_start, start_of
+from cuecard.training.compiling.shorter import summary_ids
+from cuecard.training.compiling.starts import start_of
 from cuecard.training.compiling.teacher import TextTeacher
 from cuecard.training.config import TrainConfig
+from cuecard.training.distilling.answers import answers_by_input, shares_of, task_of
+from cuecard.training.distilling.fidelity import AnsweredInputs
+from cuecard.training.distilling.together import SharedTraining
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.top_tokens import Taught
-from cuecard.training.run import Run, finish_run
+from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup, key_of
 from cuecard.training.storage.log import Observer, RunLog
-from cuecard.training.train import train_alone
 from cuecard.training.trainables.trainable import TrainablePrompt
-from cuecard.types import Injection, Prediction, Record
+from cuecard.types import Prediction, Record
 
 COMMAND = "cuecard compile"
 LENGTHS = "lengths"
 """Where the runs of each length go, in the run's folder."""
+
+
+@dataclass(frozen=True)
+class AnsweredText:
+    """A text whose answers are known, before its prompts are trained.
+
+    Attributes:
+        task: the inputs with the answers.
+        starts: each length's prompt before it is trained, by its part of the run, "lengths/16".
+        setups: the trainings, by the same.
+        comparison: compares what comes of them with the text.
+    """
+
+    task: Task
+    starts: Mapping[str, CompiledSettings]
+    setups: Mapping[str, TrainSetup]
+    comparison: TextComparison
 
 
 class TextCompiler:
@@ -137,8 +155,21 @@ class TextCompiler:
         return stopped_in("stopped before the end of the compilation", self._folder, COMMAND)
 
     def _run(self) -> CompileRun:
-        text = self._text
-        log = RunLog(None, self._observer)
+        asked = self.prepare()
+        runs = SharedTraining(
+            asked.setups, asked.starts, COMMAND, self._folder, self._observer, LENGTHS
+        ).run()
+        with may_cut():
+            return self.finish(asked, runs)
+
+    def prepare(self) -> AnsweredText:
+        """Ask the inputs, and set up the training of every length.
+
+        Raises:
+            DataError: too few inputs with an answer.
+            Stop: Ctrl-C; the answers so far are kept.
+        """
+        text, log = self._text, RunLog(None, self._observer)
         if self._writer is not None:
             self._inputs = self._writer.write(log)
             text.check_rows(self._inputs)
@@ -147,22 +178,29 @@ class TextCompiler:
         task = task_of(text.spec, self._inputs, answers, "the full text")
         taught = teacher.taught(task, self._settings.top)
         answers_to = answers_by_input(self._inputs, answers)
-        setups = self._setups(task, taught, answers_to)
+        starts, setups = self._setups(task, taught, answers_to)
         validation, test = (
             AnsweredInputs(text.backbone, text.spec, text.slot, rows, answers_to(rows), taught)
             for rows in (task.validation, task.test)
         )
-        runs = [self._train(length, *given) for length, given in setups.items()]
-        with may_cut():
-            summary = summary_ids(text, max(self._settings.into))
-            lengths = tuple(
-                self._compared(setups[length][0], run, validation, test, summary)
-                for length, run in zip(setups, runs, strict=True)
-            )
-            full = self._ends(test)
+        comparison = TextComparison(text, validation, test, self._labelled, self._config.seed)
+        return AnsweredText(task, starts, setups, comparison)
+
+    def finish(self, asked: AnsweredText, runs: Mapping[str, Run]) -> CompileRun:
+        """Compare the lengths, and keep the prompt of one.
+
+        Args:
+            asked: as `prepare` made it.
+            runs: the trainings of `asked.setups`, by the same names.
+        """
+        text, task, comparison = self._text, asked.task, asked.comparison
+        summary = summary_ids(text, max(self._settings.into))
+        lengths = tuple(
+            comparison.compiled(start, runs[part], summary) for part, start in asked.starts.items()
+        )
         kept, passed = self._choose(lengths)
         seen = sum(len(part) for part in (task.train, task.validation, task.test))
-        prompt = _told(kept, text)
+        full, prompt = comparison.ends(), _told(kept, text)
         if self._folder is not None:
             prompt.save(self._folder / "prompt", overwrite=True)
         return CompileRun(
@@ -182,81 +220,22 @@ class TextCompiler:
         task: Task,
         taught: Taught,
         answers_to: Callable[[Sequence[Record]], list[Prediction]],
-    ) -> dict[int, tuple[CompiledSettings, TrainSetup]]:
+    ) -> tuple[dict[str, CompiledSettings], dict[str, TrainSetup]]:
         """Each length's prompt before it is trained, and its training."""
         text = self._text
         samples = text.spec.encode_rows(task.train, text.backbone.tokenizer, text.slot)
         shares = [shares_of(text.spec, answers_to(rows)) for rows in (task.train, task.validation)]
-        found = {}
+        starts, setups = {}, {}
         for length in self._settings.into:
+            part = f"{LENGTHS}/{length}"
             start = start_of(text, length, self._settings, samples)
             setup = TrainSetup.of(text.backbone, task, TrainablePrompt(start), self._config)
             if text.spec.mode == "labels":
                 setup = setup.with_soft_labels(shares[0], validation=shares[1])
             else:
                 setup = setup.with_taught(taught, key_of([text.digest, self._settings.top]))
-            found[length] = start, setup
-        return found
-
-    def _train(self, length: int, start: CompiledSettings, setup: TrainSetup) -> Run:
-        """Train one length, from its checkpoint if there is one."""
-        if self._observer is not None:
-            self._observer({"event": "length", "length": length, "text": self._text.length})
-        folder = None if self._folder is None else self._folder / LENGTHS / str(length)
-        try:
-            return train_alone(
-                setup, lambda done: finish_run(done, start), COMMAND, folder, self._observer
-            )
-        except Interrupted as stop:  # of a part, whose folder is not the one to resume
-            raise stopped_in(f"{length} positions: {stop.what}", self._folder, COMMAND) from stop
-
-    def _compared(
-        self,
-        start: CompiledSettings,
-        run: Run,
-        validation: AnsweredInputs,
-        test: AnsweredInputs,
-        summary: Sequence[int],
-    ) -> CompiledLength:
-        """The prompt beside what it started from and beside the text cut to as many tokens."""
-        text, injection = self._text, run.prompt.injection()
-        length = injection.length
-        agreement = validation.agreement(injection)
-        answers = None if run.test is None else run.test.predictions
-        ways: dict[str, Injection] = {}
-        if start.start == "matched":  # else it is the text's first tokens
-            ways["its start, untrained"] = injection_of_start(start, text)
-        ways |= made_shorter(text, length, summary)
-        own = test.fidelity(injection, answers)
-        rows = [Compared("compiled", length, own, self._scored(injection))]
-        for name, way in ways.items():
-            found = test.fidelity(way)
-            rows.append(Compared(name, way.length, found, self._scored(way)))
-        return CompiledLength(run, agreement, tuple(rows))
-
-    def _ends(self, test: AnsweredInputs) -> tuple[Compared, ...]:
-        """The whole text, and none of it."""
-        text = self._text
-        full = test.fidelity(text.injection, test.wanted)
-        none = test.fidelity(None)
-        return (
-            Compared("full text", text.length, full, self._scored(text.injection)),
-            Compared("no text", 0, none, self._scored(None)),
-        )
-
-    def _scored(self, injection: Injection | None) -> Evaluation | None:
-        """On the labelled rows, if there are some."""
-        if not self._labelled:
-            return None
-        text = self._text
-        return evaluate(
-            text.backbone,
-            text.spec,
-            self._labelled,
-            injection,
-            slot=text.slot,
-            seed=self._config.seed,
-        )
+            starts[part], setups[part] = start, setup
+        return starts, setups
 
     def _choose(self, lengths: Sequence[CompiledLength]) -> tuple[CompiledLength, bool | None]:
         """The shortest within the tolerance, else the one that agrees most."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cuecard.artifacts import Prompt
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import Task
-from cuecard.training.compiling.fidelity import Fidelity
 from cuecard.training.compiling.full_text import FullText
+from cuecard.training.distilling.fidelity import Fidelity
 from cuecard.training.run import Run
 
 

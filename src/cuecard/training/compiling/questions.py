@@ -18,7 +18,7 @@ from cuecard.lazy import np, torch
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import continuation_ids
 from cuecard.training.compiling.full_text import FullText
-from cuecard.training.compiling.kept_lines import KeptLines
+from cuecard.training.distilling.kept_lines import KeptLines
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog
 from cuecard.types import Record

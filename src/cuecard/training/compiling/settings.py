@@ -24,7 +24,7 @@ class CompileConfig(BaseModel):
         default=(64,),
         min_length=1,
         description="How many positions the prompt takes; several numbers, separated by commas, "
-        "are compiled one after the other, and the smallest that passes is kept.",
+        "are trained in the same passes, and the smallest that passes is kept.",
     )
     injection: CompiledKind = Field(
         default="prefix-kv",

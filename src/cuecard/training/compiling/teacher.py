@@ -9,9 +9,9 @@ from pathlib import Path
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task
-from cuecard.training.compiling.answers import answer_once, likeliest_tokens
 from cuecard.training.compiling.full_text import FullText
-from cuecard.training.compiling.kept_lines import KeptLines
+from cuecard.training.distilling.answers import answer_once, likeliest_tokens
+from cuecard.training.distilling.kept_lines import KeptLines
 from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import RunLog

@@ -8,7 +8,7 @@ from cuecard.artifacts import Prompt
 from cuecard.evaluation.evaluate import Evaluation, gain
 from cuecard.metrics.margin import FEWEST
 from cuecard.tasks import Task
-from cuecard.training.compiling.fidelity import Fidelity
+from cuecard.training.distilling.fidelity import Fidelity
 from cuecard.training.porting.settings import PortConfig
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.run import Run

@@ -24,21 +24,21 @@ from cuecard.interrupts import may_cut, stoppable
 from cuecard.methods import MethodSettings
 from cuecard.plain_files import is_file_name
 from cuecard.tasks import Task
-from cuecard.training.compiling.answers import (
+from cuecard.training.config import TrainConfig
+from cuecard.training.distilling.answers import (
     SPLIT_SEED,
     answers_by_input,
     shares_of,
     task_of,
 )
-from cuecard.training.compiling.fidelity import AnsweredInputs
-from cuecard.training.config import TrainConfig
+from cuecard.training.distilling.fidelity import AnsweredInputs
+from cuecard.training.distilling.together import TRAINING, SharedTraining
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.porting.outcome import PortedPrompt, gates_of
 from cuecard.training.porting.settings import PortConfig
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.porting.teachers import TEXTS, OldAnswers, OldBackbone, PortTeachers
-from cuecard.training.porting.together import SharedTraining
 from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup, key_of
 from cuecard.training.storage.log import Observer, RunLog
@@ -142,12 +142,17 @@ class PromptPorter:
         with held(self._folder), stoppable(self._stopped):
             answers = self._teachers.answers(RunLog(None, self._observer))
             setups = self._setups(answers)
+            parts = {name: f"{TRAINING}/{name}" for name in setups}
             runs = SharedTraining(
-                setups, self._methods, COMMAND, self._folder, self._observer
+                {part: setups[name] for name, part in parts.items()},
+                {part: self._methods[name] for name, part in parts.items()},
+                COMMAND,
+                self._folder,
+                self._observer,
             ).run()
             with may_cut():
                 return tuple(
-                    self._compared(source, answers[name], setups[name], runs[name])
+                    self._compared(source, answers[name], setups[name], runs[parts[name]])
                     for name, source in self._sources.items()
                 )
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.evaluation.loglikelihood import OnRows
-from cuecard.training.compiling.answers import (
+from cuecard.training.distilling.answers import (
     answer_once,
     key_of_input,
     known_answers,
     likeliest_tokens,
 )
-from cuecard.training.compiling.kept_lines import KeptLines
+from cuecard.training.distilling.kept_lines import KeptLines
 from cuecard.training.objective.top_tokens import Taught, TopTokens
 from cuecard.training.porting.sources import PortSource
 from cuecard.training.setup import key_of

@@ -34,7 +34,7 @@ def test_a_handbook_becomes_a_prompt(
     words += ["--eval", data]
     done = cuecard(*words)
     assert done.code == 0, done.err
-    assert "From a text of " in done.out and " tokens into 8 positions" in done.out
+    assert "Training 2 prompts" in done.out and "8: " in done.out
     for said in ("compiled", "first tokens", "last tokens", "full text", "no text", "positions"):
         assert said in done.out
     folder = tmp_path / "run"
@@ -102,6 +102,57 @@ def test_solved_examples_become_a_prompt(
     assert evaluated.json["metrics"]["accuracy"] == report["rows"][1]["score"]
 
 
+def test_several_texts_are_compiled_at_once(
+    cuecard: Call, words: list[object], backbone: Path, tmp_path: Path
+) -> None:
+    asked, policy = tmp_path / "asked.txt", tmp_path / "policy.md"
+    asked.write_text("".join(f"one of the {n} days\n" for n in range(30)), encoding="utf-8")
+    policy.write_text(TEXT.replace("dog", "film"), encoding="utf-8")
+    words[2:2] = [policy]
+    words += ["--inputs", f"policy={asked}"]
+    plans = cuecard(*words, "--dry-run", "--json")
+    assert plans.code == 0, plans.err
+    assert [json.loads(line)["folder"] for line in plans.out.splitlines()] == [
+        str(tmp_path / "run" / name) for name in ("handbook", "policy")
+    ]
+    done = cuecard(*words)
+    assert done.code == 0, done.err
+    assert "Training 4 prompts" in done.out
+    reports = {}
+    for name in ("handbook", "policy"):
+        folder = tmp_path / "run" / name
+        reports[name] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        assert reports[name]["kept"]["digest"] == Prompt.load(folder / "prompt").digest
+        assert cuecard("predict", folder, "a fine film", "--backbone", backbone).code == 0
+    assert reports["policy"]["text"]["file"] == str(policy)
+    assert "one of the 3 days" in (tmp_path / "run/policy/teacher.jsonl").read_text()
+    again = cuecard("compile", "--resume", tmp_path / "run", "--json")
+    assert again.code == 0, again.err
+    lines = [json.loads(line) for line in again.out.splitlines()]  # nothing was trained again
+    assert [line["kept"] for line in lines] == [each["kept"] for each in reports.values()]
+    third = tmp_path / "third.md"
+    third.write_text(TEXT.replace("lazy", "good"), encoding="utf-8")
+    more = cuecard(*words[:2], third, *words[2:], "--json")
+    assert more.code == 0, more.err
+    events = [json.loads(line) for line in more.out.splitlines()]
+    trained = {event["run"] for event in events if event["event"] == "step"}
+    assert trained == {"third/lengths/2", "third/lengths/8"}
+
+
+def test_texts_that_cannot_be_told_apart(
+    cuecard: Call, words: list[object], data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other" / "handbook.md"
+    other.parent.mkdir()
+    other.write_text(TEXT)
+    refused = cuecard(*words[:2], other, *words[2:])
+    assert refused.code == 2 and "two texts have one name" in refused.err
+    refused = cuecard(*words, "--inputs", tmp_path / "b.txt")
+    assert refused.code == 2 and "several files for one text" in refused.err
+    refused = cuecard(*words, "--lr", "auto")
+    assert refused.code == 2 and "a compilation tries no learning rates" in refused.err
+
+
 def test_without_inputs_the_backbone_writes_questions(
     cuecard: Call, words: list[object], tmp_path: Path
 ) -> None:
@@ -133,7 +184,10 @@ def test_mistakes(cuecard: Call, words: list[object], tmp_path: Path) -> None:
         ([*words, "--into", "4000"], "not the lengths of prompts"),
         ([*words, "--into", "400"], "the text is shorter than the prompt"),
         ([*words, "--template", "{text} {prompt}"], "differ from input to input"),
-        ([*words, "--template", "{a}{b}", "--inputs", lines], "the template has several"),
+        (
+            [*words, "--template", "{a}{b}", "--inputs", f"handbook={lines}"],
+            "the template has several",
+        ),
         ([*words, "--tolerance", "2"], "--tolerance"),
         (["compile", "--resume", tmp_path / "none"], "there is no compilation to resume"),
     ):

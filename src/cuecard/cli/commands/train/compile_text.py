@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite, unescaped
@@ -22,11 +25,8 @@ if TYPE_CHECKING:
 COMPILE = Fields(
     CompileRecipe,
     {
-        "text": Flag("TEXT", optional=True),
         "compiling.into": Flag("--into", metavar="LENGTHS"),
-        "inputs": Flag(metavar="FILE"),
         "questions": Flag(),
-        "eval": Flag(metavar="FILE"),
         "text_field": Flag(metavar="COLUMN"),
         "label_field": Flag(metavar="COLUMN"),
         "limit": Flag(),
@@ -51,9 +51,7 @@ COMPILE = Fields(
     titles={
         "compiling": "Prompt",
         "training": "Training",
-        **dict.fromkeys(
-            ("inputs", "questions", "eval", "text_field", "label_field", "limit"), "Data"
-        ),
+        **dict.fromkeys(("questions", "text_field", "label_field", "limit"), "Data"),
         **dict.fromkeys(
             ("template", "labels", "chat", "system", "max_length", "max_new_tokens"), "Task"
         ),
@@ -62,7 +60,32 @@ COMPILE = Fields(
 )
 
 
+class GivenTexts(BaseModel):
+    """Which texts are compiled, and what is asked of each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    titles: ClassVar[Mapping[str, str]] = dict.fromkeys(("inputs", "eval"), "Data")
+
+    texts: Annotated[tuple[str, ...], Flag("TEXT...", repeat=True)] = Field(
+        default=(),
+        description="The text that stands in front of every request: a file. Of several, each "
+        "becomes a prompt of its own, trained in shared passes.",
+    )
+    inputs: Annotated[tuple[str, ...], Flag(metavar="FILE", repeat=True)] = Field(
+        default=(),
+        description="Inputs to learn from, without labels: a text file with one per line, or a "
+        "file with the template's columns; of one of several texts NAME=FILE. Without them the "
+        "backbone writes questions itself.",
+    )
+    eval: Annotated[tuple[str, ...], Flag(metavar="FILE", repeat=True)] = Field(
+        default=(),
+        description="Labelled rows: the full text and the prompts are scored on them, and the "
+        "difference gets a paired interval; of one of several texts NAME=FILE.",
+    )
+
+
 def compile_text(
+    given: Annotated[Asked[GivenTexts], Fields(GivenTexts)],
     own: Annotated[Asked[CompileRecipe], COMPILE],
     resume_folder: Annotated[Path | None, RESUME] = None,
     dry: DryRun = False,
@@ -73,39 +96,96 @@ def compile_text(
 
     The backbone answers inputs with the text in front, once; prompts of each length learn what it
     would say, token by token. Held-out inputs say how nearly they agree. The folder (`--out`, by
-    default runs/TEXT-compile) gets the prompt, `report.md` and `report.json`.
+    default runs/TEXT-compile) gets the prompt, `report.md` and `report.json`; of several texts each
+    has a folder in it.
 
     Example: cuecard compile handbook.md --into 16,64 --inputs questions.txt --chat --tolerance .05
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (what was done is kept).
     """
+    from cuecard.cli.views.event_text import text_of_part
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.compiling.run import plan_compile, resume_compile, run_compile
+    from cuecard.runs.compiling.run import plan_compile, run_compile
 
     if resume_folder is not None:
         more = [flag for flag, on in {"--overwrite": overwrite, "--dry-run": dry}.items() if on]
-        refuse([*own.flags.values(), *more], "a compilation")
-        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-            outcome = resume_compile(resume_folder, observer=view, progress=progress)
+        refuse([*given.flags.values(), *own.flags.values(), *more], "a compilation")
+        recipes, folder = _to_resume(resume_folder)
     else:
-        if "text" not in own.values:
-            raise ConfigError(
-                "there is no text", where="cuecard compile", expected="a file, or --resume"
-            )
-        recipe = own.settings()
-        if dry:
-            with fetch_progress(json=as_json) as progress:
-                plan = plan_compile(recipe, progress=progress, overwrite=overwrite)
+        recipes, folder = _recipes(given.settings(), own)
+    if dry:
+        with fetch_progress(json=as_json) as progress:
+            plans = plan_compile(recipes, progress=progress, overwrite=overwrite)
+        for plan in plans.values():
             print_json({"event": "plan", **plan}) if as_json else _print_plan(plan, console())
-            return
-        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-            outcome = run_compile(recipe, observer=view, progress=progress, overwrite=overwrite)
-    print_json(_summary(outcome)) if as_json else _print(outcome, console())
+        return
+    with TrainView(text_of_part, json=as_json) as view, fetch_progress(json=as_json) as progress:
+        outcomes = run_compile(
+            recipes, folder, observer=view, progress=progress, overwrite=overwrite
+        )
+    for name, outcome in outcomes.items():
+        if as_json:
+            print_json(_summary(outcome))
+        else:
+            _print(outcome, console(), name if len(outcomes) > 1 else None)
 
 
-def _print(outcome: CompileOutcome, out: Console) -> None:
+def _recipes(given: GivenTexts, own: Asked[CompileRecipe]) -> tuple[dict[str, CompileRecipe], Path]:
+    """The recipe of each text, and the folder that all are in.
+
+    Raises:
+        ConfigError: no text, two of one name, or several files of inputs for one.
+    """
+    from cuecard.runs.compiling.rows import files_by_name
+    from cuecard.runs.compiling.run import FOLDER, names_of
+
+    texts = names_of(given.texts)
+    if not texts:
+        raise ConfigError(
+            "there is no text", where="cuecard compile", expected="a file, or --resume"
+        )
+    inputs = files_by_name(given.inputs, texts, "--inputs", "text")
+    labelled = files_by_name(given.eval, texts, "--eval", "text")
+    shared = own.settings(text=given.texts[0])
+    folder = Path(shared.out) if shared.out else FOLDER
+    found = {
+        name: shared.model_copy(
+            update={
+                "text": text,
+                "inputs": inputs.get(name),
+                "eval": labelled.get(name),
+                **({} if len(texts) == 1 else {"out": str(folder / name)}),
+            }
+        )
+        for name, text in texts.items()
+    }
+    if len(texts) == 1:
+        (only,) = found.values()
+        folder = only.folder
+    return found, folder
+
+
+def _to_resume(folder: Path) -> tuple[dict[str, CompileRecipe], Path]:
+    """The recipes of a run's folder, or of the folder of several texts' runs.
+
+    Raises:
+        TrainingError: there is no compilation.
+    """
+    from cuecard.runs.compiling.run import runs_in
+    from cuecard.runs.folder import RunFolder
+
+    several = runs_in(folder)
+    if several and not (folder / CompileRecipe.KIND.file).exists():
+        return several, folder
+    only = RunFolder(folder, CompileRecipe).to_resume()
+    return {folder.name: only}, folder
+
+
+def _print(outcome: CompileOutcome, out: Console, name: str | None) -> None:
     from cuecard.runs.compiling.report import cells, columns, notes
 
+    if name is not None:
+        say_line(out, f"\n{name}")
     rows = cells(outcome.report)
     kept = outcome.report["kept"]["length"]
     bold = [

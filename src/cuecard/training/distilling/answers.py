@@ -11,7 +11,7 @@ from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.interrupts import may_cut
 from cuecard.tasks import Task, TaskSpec, ordered_batches
 from cuecard.tasks.encoding.batching import row_lengths
-from cuecard.training.compiling.kept_lines import KeptLines
+from cuecard.training.distilling.kept_lines import KeptLines
 from cuecard.training.objective.top_tokens import TopTokens, top_tokens
 from cuecard.training.storage.log import RunLog
 from cuecard.types import Backbone, Encoded, Injection, Prediction, Record

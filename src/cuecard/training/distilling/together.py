@@ -21,7 +21,7 @@ from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, MethodConfig
 
 TRAINING = "training"
-"""Where the checkpoint and each one's folder go, in the run's folder."""
+"""Where the checkpoint goes, in the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class SharedTraining:
     """Prompts that are trained together, as many in a pass as there is room for.
 
     Args:
-        setups: by name, which is also that of each one's folder; on one backbone.
+        setups: by the part of the run that each is, such as "training/tickets", which is where
+            its folder is in the run's; on one backbone.
         methods: the settings that each set-up was made with.
         command: what resumes it, without its folder.
         whole: the run's folder, which is the one to resume; None keeps nothing.
         observer: called with every event; those of one of several say as `run` which part of the
             run they are of.
+        room: where the checkpoint goes, in the run's folder.
     """
 
     setups: Mapping[str, TrainSetup]
@@ -42,11 +44,12 @@ class SharedTraining:
     command: str
     whole: Path | None
     observer: Observer | None
+    room: str = TRAINING
 
     @property
     def folder(self) -> Path | None:
-        """Where the checkpoint and each one's folder go."""
-        return None if self.whole is None else self.whole / TRAINING
+        """Where the checkpoint goes."""
+        return None if self.whole is None else self.whole / self.room
 
     @property
     def parts(self) -> dict[str, str]:
@@ -103,7 +106,7 @@ class SharedTraining:
         """Each one's method, log and state, before or amid its training."""
         found = {}
         for (name, setup), state in zip(self.setups.items(), checkpoint.runs, strict=True):
-            place = None if self.folder is None else self.folder / name
+            place = None if self.whole is None else self.whole / name
             if place is not None:
                 place.mkdir(parents=True, exist_ok=True)
             log = RunLog(place, self._observer_of(name), keep_bytes=state.log_bytes)
@@ -139,7 +142,7 @@ class SharedTraining:
 
     def _observer_of(self, name: str) -> Observer | None:
         """Of several prompts each event says which one it is of."""
-        tell, part = self.observer, f"{TRAINING}/{name}"
+        tell = self.observer
         if tell is None or len(self.setups) == 1:
             return tell
-        return lambda event: tell({**event, "run": part})
+        return lambda event: tell({**event, "run": name})

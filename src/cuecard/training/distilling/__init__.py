@@ -1,0 +1,1 @@
+"""What learns from answers: they are asked once, kept, learnt in shared passes, and compared."""
