@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +53,18 @@ def test_answers_are_those_of_the_model_in_its_chat_template() -> None:
     assert found.finish_reason == ("length" if len(wanted) == 12 else "stop")
     # Draws are told apart by their number, and repeat by it.
     assert others[0] == others[2] and others[0].text != others[1].text
+
+
+def test_an_answer_follows_its_schema() -> None:
+    schema = {"type": "array", "items": {"enum": ["warm", "wide"]}, "minItems": 2, "maxItems": 2}
+    held = replace(ASKED, max_tokens=40, schema=json.dumps(schema))
+    plain, found = ask(tiny_backbone(), ASKED, held)
+    words = json.loads(found.text)
+    assert len(words) == 2 and {*words} <= {"warm", "wide"} and found.finish_reason == "stop"
+    assert plain == ask(tiny_backbone(), ASKED)[0]
+    # What cannot be followed is not: the messages say it too.
+    (free,) = ask(tiny_backbone(), replace(ASKED, schema=json.dumps({"$ref": "elsewhere"})))
+    assert free == plain
 
 
 def test_what_is_asked_cannot_end_its_turn() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cuecard.backbones import load_frozen
+from cuecard.engine.json_grammar import GrammarCompiler
 from cuecard.engine.protocol import Engine, Finished, Grammar, Held, Sampling
 from cuecard.errors import CuecardError
-from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.types import Encoded, InputTokens, PrefixKV
 from support.serving.cases import NEW_TOKENS, Case, constrained_answer, make_cases
 from support.serving.conformance import (

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from cuecard.llms.protocol import LLMAnswer, LLMMessage, LLMRequest, TokenUsage
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
+from cuecard.search.candidate import digest
 from cuecard.search.journal import Journal
 
 pytestmark = pytest.mark.anyio
@@ -109,6 +110,29 @@ async def test_a_model_that_calls_its_limit_by_the_new_name(anyio_backend: str) 
         assert (await llm.complete(ASKED)).text == "yes"
         await llm.complete(ASKED)
     assert [body.get("max_completion_tokens") for body in made.bodies] == [None, 5, 5]
+
+
+async def test_a_schema_is_asked_for_until_the_endpoint_refuses_it(anyio_backend: str) -> None:
+    held = replace(ASKED, schema=json.dumps({"enum": ["yes", "no"]}))
+    refused = failure(400, "response_format is not supported by this model")
+    async with endpoint(answer(), refused, answer()) as made, client(made) as llm:
+        for _ in range(3):
+            assert (await llm.complete(held)).text == "yes"
+        await llm.complete(ASKED)
+    sent = [body.get("response_format") for body in made.bodies]
+    assert [each and each["json_schema"]["schema"] for each in sent] == [
+        *({"enum": ["yes", "no"]},) * 2,
+        *(None,) * 3,
+    ]
+
+
+async def test_journals_know_requests_without_a_schema_as_before(anyio_backend: str) -> None:
+    async with endpoint(answer()) as made, client(made) as llm:
+        calls = Calls(Journal(None, ""), SearchBudget())
+        await Asker(llm, calls).ask([ASKED])
+        messages = [{"role": each.role, "content": each.content} for each in ASKED.messages]
+        fields = {"messages": messages, "max_tokens": 5, "temperature": 0.7, "sample": 3}
+        assert [*calls.journal.answers] == [digest([llm.name, fields])]
 
 
 async def test_an_answer_without_text_or_usage(anyio_backend: str) -> None:

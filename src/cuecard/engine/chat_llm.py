@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from typing import TYPE_CHECKING, Protocol
 
 import jinja2
 
-from cuecard.engine.protocol import Finished, Generates, Generation, Sampling
+from cuecard.engine.protocol import Finished, Generates, Generation, Grammar, Sampling
 from cuecard.errors import ConfigError, LLMError
+from cuecard.lazy import lazy_module
 from cuecard.llms.protocol import LLMAnswer, LLMRequest, TokenUsage
 from cuecard.tasks.encoding.tokens import chat_ids
 from cuecard.types import Tokenizer
+
+if TYPE_CHECKING:
+    from cuecard.engine.json_grammar import GrammarCompiler
+
+# Its library comes with an extra.
+json_grammar = lazy_module("cuecard.engine.json_grammar")
 
 
 class ChatEngine(Generates, Protocol):
@@ -42,6 +50,7 @@ class EngineLLM:
                 hint="of the catalogue: qwen2.5-coder-1.5b-instruct",
             )
         self._engine, self.name, self.at_once = engine, name, at_once
+        self._grammars: GrammarCompiler | None = None
 
     def most_prompt_tokens(self, request: LLMRequest) -> int:
         """What it is in tokens.
@@ -64,7 +73,12 @@ class EngineLLM:
                 f"{len(ids)} tokens", f"fewer than {self._engine.max_positions}, with the answer"
             )
         seed = request.sample if request.temperature > 0 else None
-        sampling = Sampling(room, temperature=request.temperature, seed=seed)
+        sampling = Sampling(
+            room,
+            temperature=request.temperature,
+            seed=seed,
+            grammar=None if request.schema is None else await self._grammar(request.schema),
+        )
         items = [
             item async for item in self._engine.generate(Generation(None, ids, len(ids), sampling))
         ]
@@ -75,6 +89,15 @@ class EngineLLM:
 
     async def close(self) -> None:
         """The engine is closed by who started it."""
+
+    async def _grammar(self, schema: str) -> Grammar | None:
+        """The schema's grammar; None where nothing here can hold an answer to it."""
+        try:
+            if self._grammars is None:
+                self._grammars = json_grammar.GrammarCompiler(self._engine.tokenizer)
+            return await self._grammars.compile(json.loads(schema))
+        except (ImportError, ConfigError):  # no llguidance, or no tokens to write JSON with
+            return None
 
     def _ids(self, request: LLMRequest) -> tuple[int, ...]:
         try:

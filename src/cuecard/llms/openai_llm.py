@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,8 @@ class OpenAILLM:
         )
         self._client: AsyncOpenAI = self._connected()
         self._limit = _OLD
+        # Whether it may know response_format: not every endpoint does, for every model.
+        self._takes_schemas = True
 
     def most_prompt_tokens(self, request: LLMRequest) -> int:
         """A bound, since its tokenizer is elsewhere."""
@@ -89,6 +92,9 @@ class OpenAILLM:
         except openai.BadRequestError as error:
             if self._limit == _OLD and _NEW in str(error):
                 self._limit = _NEW
+                return await self.complete(request)
+            if request.schema is not None and self._takes_schemas:
+                self._takes_schemas = False
                 return await self.complete(request)
             raise self._failed("the endpoint refuses the request", error, fatal=True) from error
         except openai.APITimeoutError as error:  # it may have answered, and may charge for it
@@ -124,6 +130,8 @@ class OpenAILLM:
         limit: dict[str, Any] = {self._limit: request.max_tokens}
         if request.temperature > 0:
             limit["seed"] = request.sample
+        if request.schema is not None and self._takes_schemas:
+            limit["response_format"] = _response_format(request.schema)
         return await self._client.chat.completions.create(
             model=self.name,
             messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
@@ -170,3 +178,10 @@ class OpenAILLM:
         said = " ".join(str(error).split())[:300]
         got = f"{type(error).__name__}: {said}"
         return LLMError(what, where=self._where, got=got, hint=hint, **known)
+
+
+def _response_format(schema: str) -> dict[str, Any]:
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": json.loads(schema), "strict": True},
+    }

@@ -27,12 +27,15 @@ class LLMRequest:
         max_tokens: of the answer.
         temperature: 0 for the likeliest answer.
         sample: tells apart requests that are alike but for chance.
+        schema: a JSON schema, as JSON, which the answer follows where the model can be held to one;
+            elsewhere the messages alone say it.
     """
 
     messages: tuple[LLMMessage, ...]
     max_tokens: int
     temperature: float = 0.0
     sample: int = 0
+    schema: str | None = None
 
     @property
     def most_prompt_tokens(self) -> int:

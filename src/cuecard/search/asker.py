@@ -98,7 +98,10 @@ class Asker:
         raise AssertionError("unreachable")
 
     def _key(self, request: LLMRequest) -> str:
-        return digest([self.llm.name, asdict(request)])
+        asked = asdict(request)
+        if request.schema is None:
+            del asked["schema"]  # as journals have it that are older than schemas
+        return digest([self.llm.name, asked])
 
     async def _call(self, request: LLMRequest, most: Amount) -> CallAnswer:
         try:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from cuecard.engine.json_grammar import GrammarCompiler
 from cuecard.engine.protocol import Embedding, Finished, Held, Scoring, Token
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, InputTokens, Placement
 from support.serving.requests import (

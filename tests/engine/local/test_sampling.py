@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 import torch
 
+from cuecard.engine.json_grammar import GrammarCompiler
 from cuecard.engine.local.sampling import TokenSampler, sample
 from cuecard.engine.protocol import Sampling, Token
 from cuecard.errors import ConfigError
-from cuecard.serving.api.structured import GrammarCompiler
 from support.tiny import tiny_tokenizer
 
 LOGITS = torch.tensor([2.0, 0.5, -1.0, 1.0, -20.0])

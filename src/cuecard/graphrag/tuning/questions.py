@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from cuecard.graphrag.prompts.filling import filled, lined
 from cuecard.graphrag.prompts.sources import CorpusProfile
@@ -80,11 +82,15 @@ _FORM = json.dumps(
     }
 )
 # Of an answer about a text: what it has at least, and for each of the text's tokens.
-_LEAST, _EACH = 200, 8
+_LEAST, _EACH = 200, 10
 
 _REPAIR = """\
 Your answer cannot be used: [[reason]]
 Answer once more, in the form that was asked for and with nothing else."""
+
+# Of a constrained answer: characters of its texts; tokens of the text for an entity, and most of
+# them.
+_NAME, _KIND, _DESCRIPTION, _EVERY, _RECORDS = 80, 40, 160, 5, 24
 
 _EXCERPT = "--- excerpt [[number]] ---\n[[text]]"
 
@@ -123,7 +129,8 @@ def example_request(
         _EXAMPLE, types=", ".join(types), language=lined(profile.language), form=_FORM, text=text
     )
     most = min(EXAMPLE_TOKENS, _LEAST + _EACH * tokens)
-    return _asked(asked, most, profile.persona)
+    schema = json.dumps(_example_schema(types, tokens), ensure_ascii=False)
+    return replace(_asked(asked, most, profile.persona), schema=schema)
 
 
 def repair_request(request: LLMRequest, answer: str, reason: str) -> LLMRequest:
@@ -132,12 +139,44 @@ def repair_request(request: LLMRequest, answer: str, reason: str) -> LLMRequest:
         LLMMessage("assistant", answer or "(nothing)"),
         LLMMessage("user", filled(_REPAIR, reason=reason)),
     )
-    return LLMRequest((*request.messages, *more), request.max_tokens)
+    return replace(request, messages=(*request.messages, *more))
 
 
 def _asked(text: str, tokens: int, persona: str = "") -> LLMRequest:
     system = (LLMMessage("system", lined(persona)),) if persona else ()
     return LLMRequest((*system, LLMMessage("user", text)), tokens)
+
+
+def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an object that has all of these and nothing else."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def _example_schema(types: Sequence[str], tokens: int) -> dict[str, Any]:
+    """Of what is in a text: small models invent types, and find nothing where it is allowed.
+
+    Args:
+        tokens: of the text. What stops nowhere, a small model repeats until it is cut off.
+    """
+    most = min(max(tokens // _EVERY, _FEW), _RECORDS)
+    name, kind, description = map(_text, (_NAME, _KIND, _DESCRIPTION))
+    weight = {"type": "integer", "enum": [*range(1, 11)]}
+    entity = _object(name=name, type={"enum": [*types]}, description=description)
+    relation = _object(source=name, target=name, type=kind, description=description, weight=weight)
+    return _object(
+        entities={"type": "array", "items": entity, "minItems": 1, "maxItems": most},
+        relationships={"type": "array", "items": relation, "maxItems": (most + 1) // 2},
+    )
+
+
+def _text(most: int) -> dict[str, Any]:
+    """The schema of a text in a line; a pattern, since OpenAI takes no maxLength."""
+    return {"type": "string", "pattern": f"^.{{1,{most}}}$"}
 
 
 def _joined(excerpts: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from cuecard.engine.json_grammar import GrammarCompiler, GrammarError
 from cuecard.engine.protocol import Engine, Grammar
 from cuecard.errors import ConfigError
 from cuecard.serving.api.generation import (
@@ -19,7 +20,6 @@ from cuecard.serving.api.generation import (
 )
 from cuecard.serving.api.images import ImageReader
 from cuecard.serving.api.inputs import count_characters, match_fields, offload
-from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, images_only
@@ -125,7 +125,11 @@ class Service:
                 "stop",
                 "unsupported",
             )
-        return await self.grammars.compile(schema)
+        try:
+            return await self.grammars.compile(schema)
+        except GrammarError as error:
+            what = f"{error.where}: {error.what}: {error.got}."
+            raise bad_request(what, error.where, error.code) from error
 
     def envelope(self, prefix: str, kind: str, served: ServedPrompt | None) -> dict[str, Any]:
         """The fields that every response, and every chunk of a stream, begins with."""

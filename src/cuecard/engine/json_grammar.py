@@ -20,7 +20,6 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from cuecard.errors import ConfigError
-from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.types import Tokenizer
 
 SCHEMA_PARAM = "response_format.json_schema"
@@ -34,6 +33,16 @@ _LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible":
 # Fuel bounds the time to compile and follow a grammar; states bound its memory (1 to 2 kB each).
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 _JSON_CHARACTERS = '{}[]":,\\0123456789-+.eEtrufalsn /_'
+
+
+class GrammarError(ConfigError):
+    """A schema that cannot be enforced, or a tokenizer that cannot write JSON.
+
+    Attributes:
+        code: "invalid_json_schema" or "unsupported".
+    """
+
+    code = "invalid_json_schema"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +128,7 @@ class GrammarCompiler:
         """The grammar of a schema.
 
         Raises:
-            APIError: 400 if the schema is too large or cannot be enforced, or the tokenizer cannot
+            GrammarError: the schema is too large or cannot be enforced, or the tokenizer cannot
                 write JSON.
         """
         text = _checked(schema)
@@ -151,7 +160,7 @@ def _checked(schema: Mapping[str, Any]) -> str:
     """The schema as JSON, with the output's layout.
 
     Raises:
-        APIError: too large, too deep, or with an unpaired surrogate.
+        GrammarError: too large, too deep, or with an unpaired surrogate.
     """
     if _depth(schema) > MAX_DEPTH:
         raise _invalid(f"it is nested more than {MAX_DEPTH} levels deep")
@@ -183,7 +192,7 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
     """The tokenizer for llguidance.
 
     Raises:
-        APIError: it cannot write JSON.
+        GrammarError: it cannot write JSON.
     """
     try:
         found = from_tokenizer(tokenizer)
@@ -196,21 +205,19 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
     return found
 
 
-def _no_json() -> APIError:
-    return bad_request(
-        "This backbone's tokenizer cannot be constrained to JSON: it has no tokens for single "
-        "characters such as { and \\. Leave out response_format.",
-        "response_format",
-        "unsupported",
+def _no_json() -> GrammarError:
+    error = GrammarError(
+        "this backbone's tokenizer cannot be constrained to JSON",
+        where="response_format",
+        got="no tokens for single characters such as { and \\",
+        expected="no response_format",
     )
+    error.code = "unsupported"
+    return error
 
 
-def _invalid(said: str) -> APIError:
-    return bad_request(
-        f"{SCHEMA_PARAM}: the schema cannot be enforced: {_reason(said)}.",
-        SCHEMA_PARAM,
-        "invalid_json_schema",
-    )
+def _invalid(said: str) -> GrammarError:
+    return GrammarError("the schema cannot be enforced", where=SCHEMA_PARAM, got=_reason(said))
 
 
 # llguidance's messages -> what a client can act on.
