@@ -90,3 +90,14 @@ def test_the_job_of_kubernetes() -> None:
     volumes = {volume["name"] for volume in spec["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == volumes
     assert spec["template"]["spec"]["restartPolicy"] == "Never"  # asked for by an index' own limit
+
+
+def test_the_ways_to_start_several_processes() -> None:
+    (script,) = blocks("shell")
+    joined = script.replace("\\\n", " ")
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"\bcuecard (train [^'\n]*)", joined)
+    assert len(found) == 3
+    for words in found:
+        assert unknown_options(shlex.split(words)) == []

@@ -49,6 +49,7 @@ from cuecard.training.config import (
     seeds_of,
     with_budget,
 )
+from cuecard.training.parallel.ranks import ALONE, Ranks
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.lora import LORA_LR
 from cuecard.types import Backbone
@@ -298,8 +299,13 @@ class Recipe(RunRecipe):
         budget = Budget.parse(str(self.training.budget)).seconds if self.is_auto else None
         return advise_few_rows(task, self.backbone, budget, str(self.method["name"]))
 
-    def load_backbone(self, progress: Progress | None = None) -> Backbone:
+    def load_backbone(
+        self, progress: Progress | None = None, device: str | None = None
+    ) -> Backbone:
         """The backbone.
+
+        Args:
+            device: instead of the recipe's.
 
         Raises:
             BackboneError: it cannot be had, or not like this.
@@ -311,7 +317,7 @@ class Recipe(RunRecipe):
         found = load_backbone(
             self.backbone,
             dtype=self.dtype,
-            device=self.device,
+            device=device or self.device,
             quantize=self.quantize,
             adapter=self.adapter,
             progress=progress,
@@ -404,6 +410,7 @@ def run_recipe(
     progress: Progress | None = None,
     overwrite: bool = False,
     manual: Sequence[ManualPrompt] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train, test and compare as the recipe says; the run's folder holds everything.
 
@@ -414,6 +421,7 @@ def run_recipe(
         observer: called with every event; by default a progress bar in a terminal or a notebook.
         overwrite: start again where the folder holds another run.
         manual: the zero-shot prompts to compare with; made from the task by default.
+        ranks: the processes that train it together; the others call `share_recipe`.
 
     Raises:
         ConfigError: the folder holds another run; which settings differ is said.
@@ -422,17 +430,18 @@ def run_recipe(
     """
     claim = RunFolder.of(recipe)
     claim.check(recipe, overwrite=overwrite)
+    check_shared(recipe, ranks.size)
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
     fresh = not (recipe.folder / RUN.done).exists()
     if observer is not None and fresh and (advised := recipe.advice(task)):
         observer({"event": "advice", "text": advised})
-    backbone = recipe.load_backbone(progress)
+    backbone = recipe.load_backbone(progress, ranks.own_device)
     # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.run import Run  # noqa: PLC0415
 
-    fits, train = _training(recipe, backbone, task, method, observer)
+    fits, train = _training(recipe, backbone, task, method, observer, ranks)
     with claim.claimed(recipe, overwrite=overwrite, fits=fits) as folder:
         run, lora = train()
         if not isinstance(run, Run):
@@ -465,6 +474,7 @@ def _training(
     task: Task,
     method: MethodSettings | None,
     observer: Observer | None,
+    ranks: Ranks,
 ) -> tuple[Callable[[Path], None], Callable[[], tuple[Run | LoraRun, LoraFound | None]]]:
     """What checks that the run's folder is its own, and what trains; every check has passed.
 
@@ -496,12 +506,46 @@ def _training(
         return race.fits, lambda: (race.run(recipe.folder, observer, alongside=alongside), None)
     method = suited_to(backbone, method)
     if recipe.seeds == 1:
-        setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
+        setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config).among(ranks)
         kept["alongside"] = recipe.compare
         return setup.fits, lambda: (train_prompt(setup, method, **kept), None)
     shots = recipe.data.shots
     several = SeedTraining(backbone, task, method, config, **seeds, **kept, shots=shots)
     return several.fits, lambda: (several.run().kept, None)
+
+
+def share_recipe(recipe: Recipe, ranks: Ranks, progress: Progress | None = None) -> None:
+    """Train a recipe's run together with the process that calls `run_recipe`; nothing is kept.
+
+    Raises:
+        CuecardError: see `run_recipe` and `train_share`.
+    """
+    from cuecard.training.setup import TrainSetup  # noqa: PLC0415
+    from cuecard.training.train import train_share  # noqa: PLC0415
+    from cuecard.training.trainables.initial_method import suited_to  # noqa: PLC0415
+    from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
+
+    check_shared(recipe, ranks.size)
+    task, method = recipe.read_task(progress), recipe.read_method()
+    backbone = recipe.load_backbone(progress, ranks.own_device)
+    prompt = TrainablePrompt(suited_to(backbone, method))
+    train_share(TrainSetup.of(backbone, task, prompt, recipe.training).among(ranks))
+
+
+def check_shared(recipe: Recipe, processes: int) -> None:
+    """
+    Raises:
+        ConfigError: several runs, which one process trains in shared passes, for several processes.
+    """
+    several = "a race of methods" if recipe.is_auto else f"{recipe.seeds} seeds"
+    if processes > 1 and (recipe.is_auto or recipe.seeds > 1):
+        raise ConfigError(
+            "several processes train one prompt together, and not several",
+            where="method" if recipe.is_auto else "seeds",
+            got=f"{several}, with {processes} processes",
+            expected="a method by its name, such as --method prompt-tuning, and one seed",
+            hint="`cuecard sweep --shard` shares trials out among processes",
+        )
 
 
 def what_else(recipe: Recipe, folder: Path) -> str:

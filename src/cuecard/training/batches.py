@@ -92,7 +92,7 @@ class TaskBatches:
         self._loss = 0.0
 
     def part(self, number: int) -> PromptBatch:
-        """What a batch of the step asks of the backbone."""
+        """What a batch of the step asks of the backbone: this process's share of its rows."""
         setup, rows = self.setup, self._batches[number]
         position = self._positions[number]
         draw = (setup.config.seed, *position)
@@ -100,9 +100,12 @@ class TaskBatches:
         if setup.config.augment:
             rows = augmented(rows, setup.config.augment, draw)
         sample = self._sample(rows, position)
+        ranks = setup.ranks
+        if sample is not None:
+            sample = sample.of(ranks.share)
         return PromptBatch(
             setup.spec,
-            rows,
+            ranks.share(rows),
             injection,
             setup.loss,
             setup.soft,
@@ -129,7 +132,7 @@ class TaskBatches:
 
     @property
     def loss(self) -> float:
-        """The step's mean loss, as far as it is known."""
+        """The step's mean loss, as far as this process knows it."""
         return self._loss / self.targets
 
     def save_state(self) -> None:

@@ -12,6 +12,7 @@ from cuecard.interrupts import Interrupts, Stop, heeding
 from cuecard.lazy import torch
 from cuecard.training.budget.activation_checkpointing import recomputing
 from cuecard.training.objective.loss import batch_losses
+from cuecard.training.parallel.ranks import ALONE, Ranks
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.trainer import Trainer
 
@@ -96,7 +97,7 @@ def _rounds(
             checkpoint.rounds += 1
         _validate([one for one in running if one.should_validate and not one.finished], clock)
         ended = any(trainer.finished for trainer in running)
-        if interrupts.asked:
+        if any(trainers[0].setup.ranks.sums([interrupts.asked])):  # in any of the processes
             raise Stop
         if checkpoint.rounds % every == 0 or ended:
             save()
@@ -117,10 +118,13 @@ def _step(trainers: Sequence[Trainer], clock: _Clock) -> None:
             shares = [one.weighted([next(losses) for _ in one.batches]) for one in asking]
             # Each depends on its own prompt's parameters alone, so that their sum has each one's
             # gradient.
-            torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
+            total = torch.stack(shares).sum()
+            if any(part.rows for part in parts):
+                total.backward()  # type: ignore[no-untyped-call]
     for trainer in trainers:
         trainer.end_step(time.monotonic() - started)
-    clock.charge(trainers, STEP_PASSES * (backbone.counts["tokens"] - before))
+    ranks = trainers[0].setup.ranks
+    clock.charge(trainers, STEP_PASSES * (backbone.counts["tokens"] - before), ranks)
 
 
 def _validate(trainers: Sequence[Trainer], clock: _Clock) -> None:
@@ -137,13 +141,17 @@ class _Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = time.process_time(), time.monotonic()
 
-    def charge(self, trainers: Sequence[Trainer], tokens: int) -> None:
-        """To these alike."""
+    def charge(self, trainers: Sequence[Trainer], tokens: float, ranks: Ranks = ALONE) -> None:
+        """To these alike.
+
+        Args:
+            ranks: the processes that spent CPU time and tokens at once.
+        """
         cpu, wall = time.process_time(), time.monotonic()
         share = len(trainers)
+        spent, tokens = ranks.sums([cpu - self._cpu, tokens])
         for trainer in trainers:
-            state = trainer.state
-            state.spend((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
+            trainer.state.spend(spent / share, (wall - self._wall) / share, tokens / share)
         self._cpu, self._wall = cpu, wall
 
 

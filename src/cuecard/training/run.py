@@ -378,6 +378,7 @@ def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> No
         **count_parameters(backbone, method),
         config=setup.config.model_dump(mode="json"),
         **({"notes": list(notes)} if notes else {}),
+        **({"processes": setup.ranks.size} if setup.ranks.size > 1 else {}),
         **more,
     )
     if setup.activations.recompute:

@@ -42,6 +42,7 @@ from cuecard.training.objective.fluency import check_fluency
 from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
 from cuecard.training.objective.top_tokens import Taught
 from cuecard.training.objective.validation import Validation, validate
+from cuecard.training.parallel.ranks import ALONE, Ranks
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.trainables.capabilities import check_reads
 from cuecard.training.trainables.head import head_of
@@ -72,6 +73,7 @@ class TrainSetup:
             own labels.
         taught: a teacher's likeliest tokens to learn instead of the rows' targets, for training and
             validation rows; None for none.
+        ranks: the processes that share each batch's rows.
         unrun: training rows that a budget leaves no time to run; a pooled head counts their words.
     """
 
@@ -90,6 +92,7 @@ class TrainSetup:
     unrun: tuple[Record, ...] = ()
     taught: Taught | None = None
     soft_validation: Sequence[Sequence[float]] | None = None
+    ranks: Ranks = ALONE
 
     @classmethod
     def of(
@@ -217,6 +220,26 @@ class TrainSetup:
                 expected="tokens",
             )
         return replace(self, taught=taught, soft_hash=teacher)
+
+    def among(self, ranks: Ranks) -> TrainSetup:
+        """The same run, but each process runs its share of every batch's rows alone.
+
+        Raises:
+            ConfigError: a loss that is no sum over rows.
+        """
+        refused = {
+            "compares a batch's texts with each other": self.loss == "pairs",
+            "hides words of a batch as a whole (training.fluency)": self.config.fluency > 0,
+        }
+        for why, found in refused.items():
+            if found and ranks.size > 1:
+                raise ConfigError(
+                    f"the loss {why}: its rows cannot be shared out among processes",
+                    where="training",
+                    got=f"{ranks.size} processes",
+                    expected="one process",
+                )
+        return replace(self, ranks=ranks)
 
     def starting_from(self, trainable: Trainable) -> TrainSetup:
         """The same run of a trainable that starts from other numbers."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cuecard.errors import Interrupted
+from cuecard.errors import Interrupted, TrainingError
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import PromptTuning
@@ -16,6 +16,7 @@ from cuecard.tasks import Task
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import run_loop, stopped_run
+from cuecard.training.parallel.ranks import Ranks
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint, State
@@ -123,6 +124,17 @@ def train_prompt(
     )
 
 
+def train_share(setup: TrainSetup) -> None:
+    """Train a run together with its first process, which alone tests and keeps the prompt.
+
+    Raises:
+        TrainingError: it diverged, another process was lost, or the first one trains another run.
+        FrozenError: the backbone changed.
+        Interrupted: the first process was stopped.
+    """
+    train_alone(setup, lambda trained: None, "cuecard train", None, None)
+
+
 def train_alone(
     setup: TrainSetup,
     finish: Callable[[Trained], R],
@@ -145,7 +157,7 @@ def train_alone(
     """
     place, parts = None if folder is None else Path(folder), setup.parts
     with held(place):
-        checkpoint = Checkpoint.open(place, key_of(parts), 1, parts)
+        checkpoint = _opened(setup.ranks, place, parts)
         (state,) = checkpoint.runs
         log = RunLog(place, observer, keep_bytes=state.log_bytes)
         trained = Trained(setup, setup.start, state, log, place)
@@ -162,6 +174,25 @@ def train_alone(
                 trained.method.load_state_dict(state.best)
             raise_if_diverged(state)
             return finish(trained)
+
+
+def _opened(ranks: Ranks, place: Path | None, parts: Mapping[str, str]) -> Checkpoint:
+    """The checkpoint that the run's first process starts from, for all of them.
+
+    Raises:
+        TrainingError: that of another run, or this process has other settings, data or weights.
+    """
+    key = key_of(parts)
+    found = ranks.same(lambda: Checkpoint.open(place, key, 1, parts))
+    if found.key != key:
+        changed = [name for name in parts if found.parts.get(name) != parts[name]]
+        raise TrainingError(
+            "this process would train another run than the first one",
+            where=f"process {ranks.rank}",
+            got=f"another {', another '.join(changed)}",
+            expected="the same settings, data and backbone in all processes",
+        )
+    return found
 
 
 def _train(
@@ -182,7 +213,8 @@ def _train(
         log_start(log, setup, method)
         if kept:
             log.write("inputs", **kept)
-        state.lr = choose_lr(setup, state, log) if setup.config.lr == "auto" else setup.peak_lr
+        lr = choose_lr(setup, state, log) if setup.config.lr == "auto" else setup.peak_lr
+        state.lr = setup.ranks.same(lambda: lr)
     elif observer is not None:
         # Not for the log, which is the same whether a run was interrupted or not.
         observer({"event": "resume", "step": state.step, "steps": setup.config.steps})

@@ -139,7 +139,10 @@ class Trainer:
 
     def end_step(self, seconds: float) -> None:
         """Clip, step and log; a loss or gradient that is not finite ends this run alone."""
-        state, loss = self.state, sum(one.loss for one in self.batches) / len(self.batches)
+        state, ranks = self.state, self.setup.ranks
+        losses = [one.loss for one in self.batches]
+        losses = ranks.sum_gradients([*self.method.parameters()], losses)
+        loss = sum(losses) / len(losses)
         penalty = self.method.penalty()  # followed, but not counted into the loss
         if penalty is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
@@ -160,6 +163,7 @@ class Trainer:
             grad_norm=float(norm),
             targets=sum(one.targets for one in self.batches),
             seconds=round(seconds, 4),
+            **ranks.spent(),
         )
 
     def validate(self) -> None:
@@ -169,12 +173,14 @@ class Trainer:
             Stop: Ctrl-C; nothing has changed.
         """
         state, select, pools = self.state, self.setup.config.select, self._pools
+        ranks = self.setup.ranks
+        ranks.copy([*self.method.parameters()])
         logged = self._log.size()
         try:
+            found = ranks.same(self._cuttable_score)
+            better = state.best_step < 0 or found.score(select) > state.best_score
+            ended = self._end(better=better)
             with may_cut():
-                found = self._score()
-                better = state.best_step < 0 or found.score(select) > state.best_score
-                ended = self._end(better=better)
                 pooled = self._pooled(better=better) if ended and pools else None
         except Stop:
             self._log.cut(logged)
@@ -188,6 +194,10 @@ class Trainer:
         if pooled is not None:
             self._keep(pooled.state, pooled.validation)
             self._log_pooled(pooled)
+
+    def _cuttable_score(self) -> Validation:
+        with may_cut():
+            return self._score()
 
     def _note(self, found: Validation, *, better: bool) -> None:
         """Log a validation, and keep what is better than all before."""
@@ -217,8 +227,8 @@ class Trainer:
 
     @property
     def _pools(self) -> bool:
-        """Whether the head of the best step is pooled at the end."""
-        return self.setup.spec.head == "pooled"
+        """Whether the head of the best step is pooled at the end, by the process that keeps it."""
+        return self.setup.spec.head == "pooled" and self.setup.ranks.leads
 
     def _end(self, *, better: bool) -> str | None:
         """Why it trains no more after this validation; None if it does."""

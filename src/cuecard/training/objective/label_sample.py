@@ -10,7 +10,7 @@ replacement, each of which stands for (L - 1) / K labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,10 @@ class Sample:
 
     labels: tuple[tuple[int, ...], ...]
     total: int
+
+    def of(self, share: Callable[[Sequence[tuple[int, ...]]], Sequence[tuple[int, ...]]]) -> Sample:
+        """The same for some of the rows."""
+        return Sample(tuple(share(self.labels)), self.total)
 
     def weights(self, scores: Tensor) -> Tensor:
         """[K + 1] what is added to scores so that each drawn label stands for its share of all."""

@@ -145,10 +145,13 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     each read also lambda times `_distance`. With a fluency constraint, per target also the weighted
     mean loss of the hidden words, which make a pass of their own, see `fluency_losses`.
     """
-    losses: dict[int, Tensor] = {}
-    plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
-    headed = [number for number, part in enumerate(parts) if part.head is not None]
-    taught = [number for number, part in enumerate(parts) if part.teacher is not None]
+    # A process has no row of a batch that is smaller than the processes are many.
+    none = torch.zeros((), device=backbone.device)
+    losses: dict[int, Tensor] = {n: none for n, part in enumerate(parts) if not part.rows}
+    asking = [(n, part) for n, part in enumerate(parts) if part.rows]
+    plain = [n for n, part in asking if part.head is None and part.teacher is None]
+    headed = [number for number, part in asking if part.head is not None]
+    taught = [number for number, part in asking if part.teacher is not None]
     losses |= zip(headed, _head_losses(backbone, [parts[number] for number in headed]), strict=True)
     for chosen in (plain, taught):
         if not chosen:

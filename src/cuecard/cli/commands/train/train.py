@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import TRAIN, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import Recipe, run_recipe
+from cuecard.runs.recipe import Recipe, check_shared, run_recipe, share_recipe
 
 
 def train(
@@ -20,6 +21,17 @@ def train(
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and train nothing.")
     ] = False,
+    launch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Share each batch's rows out among N processes on this machine; torchrun starts "
+            "them on several.",
+            show_default=False,
+            rich_help_panel="Training",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -49,9 +61,21 @@ def train(
             found = dry_run(plan, progress=progress, overwrite=overwrite)
         print_json(found) if as_json else print_plan(found, console())
         return
+    from cuecard.training.parallel.joining import Place, joined
+    from cuecard.training.parallel.local_processes import launched, this_command
+
+    check_shared(plan, launch or 1)
     shown = TrainView if plan.seeds == 1 else SweepView
-    with shown(json=as_json) as view, fetch_progress(json=as_json) as progress:
-        outcome = run_recipe(plan, observer=view, progress=progress, overwrite=overwrite)
+    with launched(launch, this_command()) as others:
+        place = Place.of(os.environ)
+        with joined(place, plan.device, others.check) as ranks:
+            if not ranks.leads:
+                share_recipe(plan, ranks)
+                return
+            with shown(json=as_json) as view, fetch_progress(json=as_json) as progress:
+                outcome = run_recipe(
+                    plan, observer=view, progress=progress, overwrite=overwrite, ranks=ranks
+                )
     from cuecard.cli.views.proof import print_outcome, summary
 
     if as_json:
