@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from benchmarks.advice.bounds import by_chance, by_truth
 from benchmarks.learning.sets import TEST
 from benchmarks.places import RESULTS
 from cuecard.catalogue import BACKBONES
 from cuecard.evaluation.measured.measurements import Answers, Measurement, Situation
 from cuecard.evaluation.measured.nearest_tasks import always, left_one_out, rates
+from cuecard.evaluation.measured.ways import BY_CONTESTANT
 
 RESULT = RESULTS / "advice.json"
 
@@ -172,11 +174,8 @@ def _of_vision(origin: str, results: Any) -> Iterator[Measurement]:
         )
 
 
-_COMPARED = {"tfidf": "linear"} | {n: n for n in ("prompt-tuning", "p-tuning-v2", "lora")}
-
-
 def of_compare(origin: str, results: Any) -> Iterator[Measurement]:
-    """The contest of `benchmarks.compare`; of prompts in words the one that validation prefers.
+    """The contest of `benchmarks.compare`; of contestants of one way what validation prefers.
 
     What is trained was trained at several rates: the budget is prompt tuning's, for all of them.
     """
@@ -188,10 +187,13 @@ def of_compare(origin: str, results: Any) -> Iterator[Measurement]:
     for (backbone, name), found in cells.items():
         if "prompt-tuning" not in found:
             continue
-        scores = {_COMPARED[each]: found[each]["test"] for each in found if each in _COMPARED}
-        words = [cell for cell in found.values() if cell["words"]]
-        if words:
-            scores["by hand"] = max(words, key=lambda cell: cell["validation"])["test"]
+        ways: dict[str, list[Any]] = defaultdict(list)
+        for contestant, cell in found.items():
+            if contestant in BY_CONTESTANT:
+                ways[BY_CONTESTANT[contestant]].append(cell)
+        scores = {
+            way: max(own, key=lambda cell: cell["validation"])["test"] for way, own in ways.items()
+        }
         tuned = found["prompt-tuning"]
         sizes = {"rows": plan["rows"]["train"], "test_rows": len(tuned["right"])}
         yield _measured(origin, name, backbone, scores, budget=tuned["cpu_s"], **sizes)
@@ -227,6 +229,11 @@ def hit_rates(known: Sequence[Measurement]) -> dict[str, Any]:
     return {
         "advice": {kind: vars(rate) for kind, rate in rates(known).items()},
         "always": {way: vars(always(way, known)) for way in ways},
+        "chance": {"one": by_chance(known, 1), "two": by_chance(known, 2)},
+        "truth": {
+            "own rows": by_truth(known, same_rows=False),
+            "same rows": by_truth(known, same_rows=True),
+        },
         "cases": [
             {
                 "origin": each.origin,
@@ -237,9 +244,11 @@ def hit_rates(known: Sequence[Measurement]) -> dict[str, Any]:
                 "budget": each.situation.budget,
                 "advised": way,
                 "score": each.scores[way],
+                "second": second[0] if second else None,
+                "second_score": each.scores[second[0]] if second else None,
                 "best": max(each.scores, key=lambda name: each.scores[name]),
                 "best_score": each.best,
             }
-            for each, way in advised
+            for each, (way, *second) in advised
         ],
     }

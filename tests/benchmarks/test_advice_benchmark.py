@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.advice.bounds import by_chance, by_truth
 from benchmarks.advice.measured import (
     DATA,
     RESULT,
@@ -16,7 +17,7 @@ from benchmarks.advice.measured import (
 )
 from benchmarks.advice.tables import advice_table
 from benchmarks.compare.cells import COMPARED
-from cuecard.evaluation.measured.measurements import FILE, measurements
+from cuecard.evaluation.measured.measurements import FILE, Measurement, Situation, measurements
 
 
 def test_the_package_has_what_the_results_say() -> None:
@@ -61,6 +62,7 @@ def test_a_contest_is_a_measurement_for_each_set_and_backbone() -> None:
 
     cells = [
         cell("tfidf", 0.6),
+        cell("embedding-lr", 0.5),
         cell("zero-shot", 0.9, words=True, validation=0.2),
         cell("in-context", 0.7, words=True, validation=0.5),
         cell("prompt-tuning", 0.8),
@@ -72,6 +74,23 @@ def test_a_contest_is_a_measurement_for_each_set_and_backbone() -> None:
     assert (found.situation.rows, found.situation.budget, found.test_rows) == (256, 90.0, 4)
     assert (found.source, found.situation.labels) == ("bbc-news", 5)
     assert set(COMPARED) <= DATA.keys()
+
+
+def test_bounds_of_what_advice_can_reach() -> None:
+    def measured(rows: int, **scores: float) -> Measurement:
+        situation = Situation("labels", 100, 2, 20.0, "causal", 1000, 60.0)
+        return Measurement("a task", "its data", "a model", situation, rows, "a file", scores)
+
+    clear = measured(10**9, a=0.9, b=0.895, c=0.5, d=0.5)
+    assert by_chance([clear], 1) == 2 / 4 and by_chance([clear], 2) == 5 / 6
+    assert by_chance([measured(9, a=0.5)], 2) == 1
+    assert by_truth([clear], same_rows=True) == by_truth([clear], same_rows=False) == 1
+    # Two equal ways on so few rows: whichever is taken, the other one is luckier half the time.
+    noisy = [measured(20, a=0.5, b=0.5)] * 3
+    assert 1.2 < by_truth(noisy, same_rows=False) < 1.9
+    assert by_truth([measured(400, a=0.5, b=0.5)], same_rows=True) > by_truth(
+        [measured(400, a=0.5, b=0.5)], same_rows=False
+    )
 
 
 def test_the_table_has_every_case() -> None:

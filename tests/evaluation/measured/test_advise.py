@@ -92,10 +92,10 @@ def test_a_task_is_left_out_with_all_of_its_data() -> None:
         measured("two", {"auto": 0.7, "lora": 0.795}),
     ]
     advised = left_one_out(known)
-    assert [way for _, way in advised] == ["lora", "lora", "lora"]
-    assert [round(each.behind(way), 3) for each, way in advised] == [0.1, 0, 0]
+    assert [ways for _, ways in advised] == [["lora", "auto"]] * 3
+    assert [round(each.behind(ways[0]), 3) for each, ways in advised] == [0.1, 0, 0]
     found = rated(advised)
-    assert (found.cases, found.tasks, found.hits) == (3, 2, 2)
+    assert (found.cases, found.tasks, found.hits, found.hits_of_two) == (3, 2, 2, 3)
     assert found.behind == pytest.approx(0.1 / 3)
     assert always("auto", known).hits == 1
     assert rates(known) == {"labels": found, "all": found}
@@ -107,7 +107,7 @@ def test_only_what_was_measured_there_is_advised_of_a_task_left_out() -> None:
         measured("two", {"lora": 0.5, "by hand": 0.6}),
         measured("three", {"lora": 0.5, "by hand": 0.7}),
     ]
-    assert [way for _, way in left_one_out(known)] == ["lora", "by hand", "by hand"]
+    assert [ways[0] for _, ways in left_one_out(known)] == ["lora", "by hand", "by hand"]
 
 
 def test_every_measured_way_can_be_taken() -> None:
@@ -135,6 +135,8 @@ def test_advice_has_its_reasons() -> None:
     rate = hit_rates()["labels"]
     assert f"{rate.hits} of {rate.cases}" in found.basis
     assert f"{found.expected[0].measured} measurements of {found.way}" in found.basis
+    assert found.second == found.expected[1].way and rate.hits_of_two >= rate.hits
+    assert f"here {found.second}, in {rate.hits_of_two}." in found.basis
     assert found.to_dict()["advice"] == found.way
     assert "reviews.csv" in found.command("reviews.csv", "2m")
 
@@ -173,6 +175,7 @@ def test_kinds_without_measurements_say_so() -> None:
     records = [Record({"text": f"text {n}"}, str(n / 7), "m.csv", n + 2) for n in range(60)]
     found = advise(Task.from_records(spec, records), SMOLLM2, 120.0)
     assert (found.way, found.expected, found.hit_rate) == ("auto", (), None)
+    assert found.second is None
     assert "regression" in found.cautions[0] and "no measurement" in found.basis
 
 

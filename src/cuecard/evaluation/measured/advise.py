@@ -69,6 +69,11 @@ class Recommendation:
         return None if self.situation is None else hit_rates()[self.situation.answers]
 
     @property
+    def second(self) -> str | None:
+        """What is advised beside it, where both can be tried; None where nothing was measured."""
+        return self.expected[1].way if len(self.expected) > 1 else None
+
+    @property
     def basis(self) -> str:
         """On how much it rests, in sentences."""
         rate = self.hit_rate
@@ -80,13 +85,15 @@ class Recommendation:
             f"{rate.cases} on such tasks. On those of a task left out, such advice was within one "
             f"point of the best in {rate.hits} of {rate.cases} ({rate.hits / rate.cases:.0%}, 95% "
             f"interval {known.low:.0%} to {known.high:.0%}), and {_POINTS * rate.behind:.1f} "
-            "points below it on average."
+            f"points below it on average; it or the second one, here {self.second}, in "
+            f"{rate.hits_of_two}."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON knows it."""
         return {
             "advice": self.way,
+            "second": self.second,
             "about": WAYS[self.way].about,
             "situation": None if self.situation is None else vars(self.situation),
             "expected": [asdict(each) for each in self.expected],

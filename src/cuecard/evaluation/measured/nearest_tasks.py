@@ -19,7 +19,8 @@ WITHIN = 0.01
 """One point: as good as the best."""
 
 _HALVES = 2.0  # doublings
-_PRIOR, _PRIOR_BEHIND = 0.5, 0.05
+_PRIOR = 0.5  # measurements
+PRIOR_BEHIND = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class HitRate:
         cases: how many measurements.
         tasks: of how many tasks, each left out with all that is drawn from the same data.
         hits: how often what is advised is within one point of the best.
-        behind: how far it is below the best, on average.
+        hits_of_two: how often it or the second one is.
+        behind: how far what is advised is below the best, on average.
     """
 
     cases: int
     tasks: int
     hits: int
+    hits_of_two: int
     behind: float
 
 
@@ -78,34 +81,45 @@ def expected(situation: Situation, known: Sequence[Measurement]) -> list[WayEsti
         took_part = [(w, each) for w, each in zip(weights, same, strict=True) if way in each.scores]
         total = math.fsum(weight for weight, _ in took_part)
         behind = math.fsum(weight * each.behind(way) for weight, each in took_part)
-        mean = (behind + _PRIOR * _PRIOR_BEHIND) / (total + _PRIOR)
+        mean = (behind + _PRIOR * PRIOR_BEHIND) / (total + _PRIOR)
         found.append(WayEstimate(way, mean, len(took_part), total))
     return sorted(found, key=lambda each: (each.behind, each.way))
 
 
-def left_one_out(known: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
-    """Each measurement with the way that all others, of other data, let expect most of.
+Advised = tuple[Measurement, Sequence[str]]
+"""A measurement, and the ways that are advised there, the best first."""
+
+
+def left_one_out(known: Sequence[Measurement]) -> list[Advised]:
+    """Each measurement with the ways that all others, of other data, let expect most of.
 
     Only ways that were measured there are advised: of another nobody knows how good it is.
     """
-    found = []
+    found: list[Advised] = []
     for each in known:
         others = [one for one in known if one.source != each.source]
         ways = [one.way for one in expected(each.situation, others) if one.way in each.scores]
         if ways:
-            found.append((each, ways[0]))
+            found.append((each, ways))
     return found
 
 
-def rated(advised: Sequence[tuple[Measurement, str]]) -> HitRate:
+def rated(advised: Sequence[Advised]) -> HitRate:
     """How often what was advised is within one point of the best."""
-    behind = [each.behind(way) for each, way in advised]
+    behind = [each.behind(ways[0]) for each, ways in advised]
+    of_two = [min(map(each.behind, ways[:2])) for each, ways in advised]
     return HitRate(
         cases=len(advised),
         tasks=len({each.source for each, _ in advised}),
-        hits=sum(far <= WITHIN + 1e-9 for far in behind),
+        hits=sum(map(is_hit, behind)),
+        hits_of_two=sum(map(is_hit, of_two)),
         behind=math.fsum(behind) / max(1, len(behind)),
     )
+
+
+def is_hit(behind: float) -> bool:
+    """Whether a way that is so far below the best is as good as the best."""
+    return behind <= WITHIN + 1e-9
 
 
 def rates(known: Sequence[Measurement]) -> dict[str, HitRate]:
@@ -125,4 +139,4 @@ def hit_rates() -> Mapping[str, HitRate]:
 
 def always(way: str, known: Sequence[Measurement]) -> HitRate:
     """The same for advice that knows one way, where it was measured."""
-    return rated([(each, way) for each in known if way in each.scores])
+    return rated([(each, (way,)) for each in known if way in each.scores])

@@ -46,6 +46,17 @@ WAYS: Mapping[str, Way] = MappingProxyType(
     }
 )
 
+BY_CONTESTANT: Mapping[str, str] = MappingProxyType(
+    {
+        "tfidf": "linear",
+        "embedding-lr": "linear",
+        "zero-shot": "by hand",
+        "in-context": "by hand",
+        **{name: name for name in ("search", "auto", *METHODS, "lora")},
+    }
+)
+"""A contestant of `cuecard compare` -> the way that it is taken for; others are none."""
+
 
 def fits(way: str, family: str | None) -> bool:
     """Whether a way can be taken on a family of backbones; of an unknown one it is hoped."""
