@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cuecard.methods.residual import ResidualPromptTuning
     from cuecard.methods.wayward import Wayward
     from cuecard.names import data_source, load_backbone
+    from cuecard.runs.compare.measure import measure_and_advise
     from cuecard.runs.compare.recipe import CompareRecipe
     from cuecard.runs.compare.run import run_compare
     from cuecard.runs.recipe import Recipe, run_recipe
@@ -101,6 +102,7 @@ __getattr__, __dir__ = lazy_exports(
         ".methods.wayward": ("Wayward",),
         ".names": ("data_source", "load_backbone"),
         ".runs.compare.recipe": ("CompareRecipe",),
+        ".runs.compare.measure": ("measure_and_advise",),
         ".runs.compare.run": ("run_compare",),
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweeps.collect": ("collect_sweep",),
@@ -185,6 +187,7 @@ __all__ = [
     "load",
     "load_backbone",
     "load_prompt",
+    "measure_and_advise",
     "multitask",
     "peft_config",
     "predict",

@@ -6,11 +6,15 @@ the end of what may not, such as an optimiser step. The second one ends the proc
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+
+from cuecard.errors import Interrupted
 
 _LINE = b"\nstopping after the current batch; press Ctrl-C again to stop now\n"
 
@@ -59,10 +63,18 @@ class Interrupts:
         """
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
         # Not through a buffered stream, which may be in the middle of a line of its own.
         with suppress(OSError):
             os.write(2, _LINE)
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for an end.
+
+        Raises:
+            Stop: work may be cut off here.
+        """
+        self.asked = True
         if self._may_cut:
             raise Stop
 
@@ -121,3 +133,62 @@ def stoppable(ending: Callable[[], BaseException]) -> Iterator[Interrupts]:
             yield interrupts
         except Stop:
             raise ending() from None
+
+
+class TimeLimit:
+    """Ends work where the first Ctrl-C would, once its seconds are over, and that is no error.
+
+    What is not in the main thread is not cut off.
+
+    Args:
+        seconds: from now; infinity for no limit, which changes nothing.
+        clock: seconds from anywhere.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock, self._began = seconds, clock, clock()
+        self._cutting: Interrupts | None = None
+        self._has_cut = False
+
+    @property
+    def spent(self) -> float:
+        """Seconds since it began."""
+        return self._clock() - self._began
+
+    @property
+    def over(self) -> bool:
+        """Whether its seconds are over."""
+        return self.spent >= self._seconds
+
+    def check(self) -> None:
+        """Ask the work in `cutting` for an end if the time is over; called often.
+
+        Raises:
+            Stop: work may be cut off here.
+        """
+        interrupts = self._cutting
+        if interrupts is not None and not interrupts.asked and self.over:
+            self._has_cut = True
+            interrupts.ask()
+
+    @contextmanager
+    def cutting(self) -> Iterator[None]:
+        """Work that ends early once the time is over; the block is then left without an error.
+
+        Raises:
+            Stop, Interrupted: Ctrl-C.
+        """
+        if self._seconds == math.inf:
+            yield
+            return
+        with heeding() as interrupts:
+            self._cutting, self._has_cut = interrupts, False
+            try:
+                yield
+            except (Stop, Interrupted):
+                if not self._has_cut:
+                    raise
+            finally:
+                self._cutting = None
+                if self._has_cut:
+                    interrupts.asked = False

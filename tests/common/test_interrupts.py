@@ -7,7 +7,8 @@ import signal
 
 import pytest
 
-from cuecard.interrupts import Stop, heeding, may_cut
+from cuecard.errors import Interrupted
+from cuecard.interrupts import Stop, TimeLimit, heeding, may_cut, stoppable
 
 
 def wrapped() -> None:
@@ -27,3 +28,49 @@ def test_a_library_that_wraps_it_does_not_hide_it() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with heeding(), pytest.raises(ValueError, match="of its own"), may_cut():
         raise ValueError("of its own")
+
+
+def test_work_ends_once_its_time_is_over_and_that_is_no_error() -> None:
+    now = [0.0]
+    limit, done = TimeLimit(10, lambda: now[0]), list[str]()
+    with heeding() as outer:
+        with limit.cutting():
+            limit.check()
+            with may_cut():
+                done.append("in time")
+            now[0] = 10.0
+            limit.check()  # here is nothing that may be cut off
+            done.append("a step")
+            with may_cut():
+                done.append("never")
+        assert not outer.asked
+        with limit.cutting(), may_cut():
+            limit.check()
+            done.append("never")
+        assert not outer.asked and limit.over and limit.spent == 10
+    assert done == ["in time", "a step"]
+    limit.check()  # where nothing is cut off it asks for nothing
+
+
+def test_ctrl_c_is_an_error_within_a_time_limit() -> None:
+    limit = TimeLimit(1e9)
+    with (
+        pytest.raises(Interrupted),
+        stoppable(lambda: Interrupted("stopped")),
+        limit.cutting(),
+        may_cut(),
+    ):
+        os.kill(os.getpid(), signal.SIGINT)
+    now = [0.0]
+    over = TimeLimit(1, lambda: now[0])
+    with heeding(), pytest.raises(Stop), over.cutting(), may_cut():
+        pressed_before(over, now)
+
+
+def pressed_before(limit: TimeLimit, now: list[float]) -> None:
+    """Ctrl-C, and then the end of the time."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        now[0] = 2.0
+        limit.check()

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "advise": (
         "train.advise",
-        "Advise how to do a task, from its rows and what was measured elsewhere; nothing is run.",
+        "Advise how to do a task, from its rows and what was measured elsewhere.",
     ),
     "train": (
         "train.train",

@@ -261,12 +261,16 @@ _UNTRAINED = {
     if key.split(".")[0] not in ("method", "training", "compare") and key != "data.shots"
 }
 
-# What those take that only read the rows.
-_READ = {key: flag for key, flag in _UNTRAINED.items() if key.split(".")[0] in ("data", "task")}
+# What advice takes, which only reads the rows unless it measures.
+_ADVISE = {
+    **{key: flag for key, flag in _UNTRAINED.items() if key.split(".")[0] in ("data", "task")},
+    **BACKBONE_FLAGS,
+    "out": _FLAGS["out"],
+}
 
 RECIPE = _RecipeFields(Recipe, _FLAGS, sections={"method": PromptTuning}, titles=_TITLES)
 UNTRAINED = _RecipeFields(Recipe, _UNTRAINED, titles=_TITLES)
-READ = _RecipeFields(Recipe, {**_READ, "backbone": _FLAGS["backbone"]}, titles=_TITLES)
+ADVISE = _RecipeFields(Recipe, _ADVISE, titles=_TITLES)
 TRAIN = _RecipeFields(Recipe, _TRAIN, sections={"method": PromptTuning}, titles=_TITLES)
 
 

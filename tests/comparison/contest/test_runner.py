@@ -19,6 +19,7 @@ from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.runner import ContestRunner, Ranked
 from cuecard.errors import ConfigError, FrozenError, TrainingError
 from cuecard.evaluation.report import plain
+from cuecard.interrupts import TimeLimit
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
@@ -294,6 +295,58 @@ def test_a_killed_contest_goes_on(tmp_path: Path) -> None:
         assert each.test is not None and other.test is not None
         assert each.test.metrics == other.test.metrics
         assert each.standing.facts["losses"] == other.standing.facts["losses"]
+
+
+def test_time_ends_a_contest_and_it_goes_on(tmp_path: Path) -> None:
+    """Over after LoRA's second step: the first one is tested, and no other one begins."""
+    task, names = review_task(60), ("prompt-tuning", "lora", "zero-shot")
+    straight = run(contest_of(tiny_backbone(), task), *names)
+    seen: list[dict[str, Any]] = []
+
+    def now() -> float:
+        steps = [e for e in seen if e["event"] == "step" and e["contestant"] == "lora"]
+        return float(len(steps))
+
+    contest = contest_of(tiny_backbone(), task, tmp_path, seen.append)
+    limit = TimeLimit(2, now)
+    found = ContestRunner(chosen_contenders(names), contest, None, limit=limit).run()
+    assert [each.standing.name for each in found] == ["prompt-tuning"]
+    waits = [e["contestant"] for e in seen if e["event"] == "contestant_waits"]
+    assert waits == ["lora", "zero-shot"] and now() == 2
+    seen.clear()
+    again = run(contest_of(tiny_backbone(), task, tmp_path, seen.append), *names)
+    resumed = [e for e in seen if e["event"] == "resume"]
+    assert [(e["contestant"], e["step"]) for e in resumed] == [("lora", 2)]
+    for name, each in straight.items():
+        kept = again[name].test
+        assert each.test is not None and kept is not None
+        assert each.test.metrics == kept.metrics
+
+
+def test_time_cuts_off_what_is_asked_in_words(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    contest = contest_of(tiny_backbone(), review_task(60), tmp_path, seen.append)
+    limit = TimeLimit(2, lambda: float(sum(e["event"] == "candidate" for e in seen)))
+    given = chosen_contenders(("majority", "in-context", "tfidf"))
+    found = ContestRunner(given, contest, None, limit=limit).run()
+    assert [each.standing.name for each in found] == ["majority"]
+    assert sum(e["event"] == "candidate" for e in seen) == 2
+    assert not (tmp_path / "in-context").exists()
+
+
+def test_a_race_makes_the_steps_of_all_rates(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    contest = contest_of(tiny_backbone(), review_task(60), tmp_path, seen.append)
+    found = run(contest, "auto", "prompt-tuning")
+    race, tuned = (found[name].standing for name in ("auto", "prompt-tuning"))
+    assert race.weights is not None and not race.weights.changed
+    assert race.switch is not None and race.switch.mixes
+    (told,) = [e for e in seen if e["event"] == "race"]
+    assert told["budget"] == f"{2 * CONFIG.steps} steps" and told["contestant"] == "auto"
+    assert race.facts["method"] and race.facts["steps"] <= 2 * CONFIG.steps
+    assert race.facts["digest"] != tuned.facts["digest"]
+    given = replace(contest, config=CONFIG.model_copy(update={"lr": 0.01}), folder=None)
+    assert "chooses the learning rate" in str(run(given, "auto")["auto"].standing.left_out)
 
 
 def test_a_contender_that_leaves_the_backbone_changed_is_refused() -> None:

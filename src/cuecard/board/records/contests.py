@@ -80,24 +80,21 @@ def contests_shown(place: RunPlace, index: RunIndex, cache: FileCache) -> list[C
     parts = {part.name: part for part in index.parts(place)}
     settings, _ = cached_settings(place, cache)
     wanted = mapping_in(settings, "contest")
-    found, works = [], place.used
+    found, works, order = [], place.used, _list(wanted, "contestants")
     for name in (*(f"{rows}-rows" for rows in _list(wanted, "rows")), _ALL):
         below = f"{place.name}/{_CONTESTS}/{name}"
-        names = [
-            one
-            for one in CONTENDERS
-            if one in _list(wanted, "contestants") or f"{below}/{one}" in parts
-        ]
-        shown = []
-        for one in names:
-            part = parts.get(f"{below}/{one}")
-            each = _waiting(one) if part is None else _known(one, part, cache)
-            if each.state == "waiting" and works:
-                works = False  # one after the other
-                each = _working(one, f"{below}/{one}/", parts, cache)
-            shown.append(each)
-        if place.used or any(each.state != "waiting" for each in shown):
-            found.append(ContestShown(name, tuple(shown)))
+        names = [one for one in CONTENDERS if one in order or f"{below}/{one}" in parts]
+        shown = {
+            one: _waiting(one) if part is None else _known(one, part, cache)
+            for one in names
+            for part in (parts.get(f"{below}/{one}"),)
+        }
+        waiting = [one for one in order if one in shown and shown[one].state == "waiting"]
+        if works and waiting:
+            works = False  # one after the other
+            shown[waiting[0]] = _working(waiting[0], f"{below}/{waiting[0]}/", parts, cache)
+        if place.used or any(each.state != "waiting" for each in shown.values()):
+            found.append(ContestShown(name, tuple(shown.values())))
     return found
 
 

@@ -254,6 +254,10 @@ def _contestant_kept(event: Event) -> str:
     return f"{event['contestant']} is finished; nothing was run again"
 
 
+def _contestant_waits(event: Event) -> str:
+    return f"{event['contestant']}: the time is over; what is finished is kept"
+
+
 def _rate(event: Event) -> str:
     place = event["of"].index(event["lr"]) + 1
     return f"Learning rate {event['lr']:.3g}, {place} of {len(event['of'])}"
@@ -302,6 +306,7 @@ _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "contest": _contest,
     "contestant": _contestant,
     "contestant_kept": _contestant_kept,
+    "contestant_waits": _contestant_waits,
     "contestant_done": _contestant_done,
     "rate": _rate,
     "search": _search,

@@ -29,6 +29,7 @@ class Contest:
         rates: how many learning rates each tries.
         prompt: the settings of prompt tuning.
         lora: the settings of LoRA.
+        heads: whether in a race a head may tell labels apart that have words.
         encoder: makes the sentence vectors; None for the backbone itself.
         folder: a contender's own, for what it resumes from; None keeps nothing.
     """
@@ -39,6 +40,7 @@ class Contest:
     rates: int
     prompt: MethodSettings
     lora: LoraSettings
+    heads: bool = False
     encoder: Backbone | None = None
     folder: Path | None = None
     tell: Observer = lambda event: None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from cuecard.comparison.contest.standing import (
 from cuecard.errors import BackboneError, ConfigError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.report import plain
-from cuecard.interrupts import may_cut
+from cuecard.interrupts import TimeLimit, may_cut
 from cuecard.tasks import Task
 from cuecard.training.setup import key_of, run_parts
 from cuecard.training.storage.log import rows_done
@@ -52,6 +53,7 @@ class ContestRunner:
         contest: what each is given; its folder has a folder for each of them.
         general: texts to measure forgetting on; None for none.
         others: tasks to score with each contender on.
+        limit: when it ends, between contenders and within them; by default once all have run.
     """
 
     def __init__(
@@ -60,23 +62,27 @@ class ContestRunner:
         contest: Contest,
         general: GeneralTexts | None,
         others: Sequence[OtherTask] = (),
+        limit: TimeLimit | None = None,
     ) -> None:
         self._contenders, self._contest, self._general = contenders, contest, general
+        self._limit = limit or TimeLimit(math.inf)
         self._others = others
         self._off: tuple[float, ...] | None = None
         self._others_off: list[Evaluation] | None = None
 
     def run(self) -> list[Ranked]:
-        """All of them, in their order.
+        """All of them, in their order; without those that the time was not enough for.
 
         Raises:
             FrozenError: the backbone was not as before after one.
             TrainingError: the folder holds the result of another comparison.
             Stop, Interrupted: Ctrl-C; what is finished is kept.
         """
-        return [self._one(name, each) for name, each in self._contenders.items()]
+        found = (self._one(name, each) for name, each in self._contenders.items())
+        return [each for each in found if each is not None]
 
-    def _one(self, name: str, contender: Contender) -> Ranked:
+    def _one(self, name: str, contender: Contender) -> Ranked | None:
+        """A contender's result; None where the time was not enough, and it is resumed later."""
         given = self._contest
         folder = None if given.folder is None else given.folder / name
         contest = replace(given, folder=folder, tell=self._named(name))
@@ -87,25 +93,36 @@ class ContestRunner:
             if kept is not None:
                 contest.tell({"event": "contestant_kept"})
                 return Ranked(*kept)
-        contest.tell({"event": "contestant", "title": contender.title})
-        about = Standing(name=name, title=contender.title, key=key)
+        if not self._limit.over:
+            with self._limit.cutting():
+                return self._run(Standing(name=name, title=contender.title, key=key), contest)
+        contest.tell({"event": "contestant_waits"})
+        return None
+
+    def _run(self, about: Standing, contest: Contest) -> Ranked:
+        contest.tell({"event": "contestant", "title": about.title})
         test: Evaluation | None = None
         try:
-            standing, test = self._ran(contender, contest, about)
+            standing, test = self._ran(self._contenders[about.name], contest, about)
         except FrozenError:
             raise
         except (ConfigError, BackboneError, AllDivergedError) as error:
             why = error.what if error.got is None else f"{error.what}: {error.got}"
             standing = replace(about, left_out=why)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            save_standing(standing, test, folder)
+        if contest.folder is not None:
+            contest.folder.mkdir(parents=True, exist_ok=True)
+            save_standing(standing, test, contest.folder)
         contest.tell({"event": "contestant_done", **_told(standing, test)})
         return Ranked(standing, test)
 
     def _named(self, name: str) -> Callable[[dict[str, Any]], None]:
-        tell = self._contest.tell
-        return lambda event: tell({**event, "contestant": name})
+        """Tells events with the contender's name, and ends it once the time is over."""
+
+        def tell(event: dict[str, Any]) -> None:
+            self._contest.tell({**event, "contestant": name})
+            self._limit.check()
+
+        return tell
 
     def _key(self, name: str, contender: Contender, contest: Contest) -> str:
         """What the result depends on, as far as it can be known before."""

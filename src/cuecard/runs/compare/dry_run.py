@@ -60,14 +60,15 @@ def plan_compare(
     Raises:
         CuecardError: what the comparison itself would refuse before its first contestant.
     """
-    contest, contenders, _ = set_up_comparison(plan, progress, overwrite=overwrite)
+    setup = set_up_comparison(plan, progress, overwrite=overwrite)
+    contest = setup.contest
     contests = [one.task for one in contests_of(plan, contest, plan.folder)]
     return ComparePlan(
         plan.folder,
         contest.backbone.name,
         contest.config.steps,
         tuple((len(t.train), len(t.validation), len(t.test)) for t in contests),
-        tuple(_entered(name, each, contest) for name, each in contenders.items()),
+        tuple(_entered(name, each, contest) for name, each in setup.contenders.items()),
         advice(contest.task),
     )
 

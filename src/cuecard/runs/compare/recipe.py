@@ -13,6 +13,8 @@ from cuecard.runs.run_kinds import COMPARE
 from cuecard.training.trainables.lora import LoraSettings
 
 MOST_RATES = 5
+NO_TEXTS = "none"
+"""In place of general texts, where forgetting is not to be measured."""
 
 
 class ContestSettings(Section):
@@ -24,10 +26,11 @@ class ContestSettings(Section):
             *("prompt-tuning", "lora"),
         ),
         min_length=1,
-        description="Who competes, in any order: majority, tfidf, embedding-lr, zero-shot, "
-        "in-context, search (of words), start (a prompt before its first step), methods by their "
-        "names such as prompt-tuning and p-tuning-v2, lora, lora+prompt (an adapter beside a "
-        "prompt), lora+prompt-tuning (a prompt on a LoRA backbone), and full (every matrix).",
+        description="Who competes, in the order in which they run: majority, tfidf, "
+        "embedding-lr, zero-shot, in-context, search (of words), start (a prompt before its first "
+        "step), auto (a race of methods), methods by their names such as prompt-tuning and "
+        "p-tuning-v2, lora, lora+prompt (an adapter beside a prompt), lora+prompt-tuning (a prompt "
+        "on a LoRA backbone), and full (every matrix).",
     )
     rates: int = Field(
         default=3,
@@ -43,8 +46,8 @@ class ContestSettings(Section):
     general: str | None = Field(
         default=None,
         description="Texts that are not the task's, to measure forgetting on: a text file, a text "
-        "a line, or a table with a column text. By default texts that the frozen model itself "
-        "writes.",
+        "a line, or a table with a column text; none measures no forgetting. By default texts "
+        "that the frozen model itself writes.",
     )
     other_data: tuple[str, ...] = Field(
         default=(),
@@ -96,4 +99,5 @@ class CompareRecipe(AroundRecipe):
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         general, others = self.contest.general, self.contest.other_data
-        return (*self.recipe.paths, *(() if general is None else (general,)), *others)
+        named = () if general in (None, NO_TEXTS) else (general,)
+        return (*self.recipe.paths, *named, *others)

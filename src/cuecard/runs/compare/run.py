@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from cuecard.catalogue import Progress
 from cuecard.comparison.contest.contender import Contender, Contest
-from cuecard.comparison.contest.contenders import chosen_contenders
+from cuecard.comparison.contest.contenders import CONTENDERS, chosen_contenders
 from cuecard.comparison.contest.fewer_rows import fewer_rows
 from cuecard.comparison.contest.general_texts import GeneralTexts, general_texts
 from cuecard.comparison.contest.other_tasks import OtherTask
@@ -18,11 +18,11 @@ from cuecard.comparison.contest.report import contest_report, write_report
 from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.runner import ContestRunner
 from cuecard.errors import ConfigError, DataError, Interrupted
-from cuecard.interrupts import stoppable
+from cuecard.interrupts import TimeLimit, stoppable
 from cuecard.methods import PromptTuning
 from cuecard.names import data_source, sentence_encoder
 from cuecard.progress_bar import with_progress_bar
-from cuecard.runs.compare.recipe import CompareRecipe
+from cuecard.runs.compare.recipe import NO_TEXTS, CompareRecipe
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.run_kinds import COMPARE
 from cuecard.tasks import Task
@@ -44,12 +44,36 @@ class SideEffects:
 
 
 @dataclass(frozen=True)
+class ComparisonSetup:
+    """What is checked and loaded before the first contestant.
+
+    Attributes:
+        contest: on all rows, without a folder.
+        contenders: by name, in the order in which they run.
+        effects: what is measured beside the task.
+    """
+
+    contest: Contest
+    contenders: Mapping[str, Contender]
+    effects: SideEffects
+
+    def with_contenders(self, names: Sequence[str]) -> ComparisonSetup:
+        """The same with others after those that are there."""
+        return replace(self, contenders={**self.contenders, **chosen_contenders(names)})
+
+    def with_steps(self, steps: int) -> ComparisonSetup:
+        """The same with so many steps of what is trained."""
+        config = self.contest.config.model_copy(update={"steps": steps})
+        return replace(self, contest=replace(self.contest, config=config))
+
+
+@dataclass(frozen=True)
 class CompareOutcome:
     """What a comparison led to.
 
     Attributes:
         contests: by training rows, ascending; the last one is on all of them.
-        report: as `compare.json` has it.
+        report: as `compare.json` has it; empty where the time was enough for none of them.
     """
 
     folder: Path
@@ -96,21 +120,40 @@ def run_compare(
         CuecardError: see `Task.from_file`, `load_backbone` and `ContestRunner.run`.
         Interrupted: Ctrl-C; what is finished is kept.
     """
+    setup = set_up_comparison(plan, progress, overwrite=overwrite)
+    return run_contests(plan, setup, observer=observer, overwrite=overwrite)
+
+
+def run_contests(
+    plan: CompareRecipe,
+    setup: ComparisonSetup,
+    *,
+    observer: Observer | None = None,
+    overwrite: bool = False,
+    limit: TimeLimit | None = None,
+) -> CompareOutcome:
+    """`run_compare`, from its set-up.
+
+    Args:
+        limit: when the contestants end; those that it cuts off go on in another sitting.
+    """
     place = RunFolder.of(plan)
-    contest, contenders, effects = set_up_comparison(plan, progress, overwrite=overwrite)
+    contest, effects = setup.contest, setup.effects
     tell = observer or (lambda event: None)
     with place.claimed(plan, overwrite=overwrite) as folder:
         with _resumable(place):
             contests = contests_of(plan, replace(contest, tell=tell), folder)
-            found = [_finished(plan, one, contenders, effects) for one in contests]
-        report = contest_report(contest, found, effects.general)
-        write_report(report, folder, plan.recipe.data.name)
+            found = [_finished(plan, one, setup, limit) for one in contests]
+        report: dict[str, Any] = {}
+        if limit is None or found[-1].tested:
+            report = contest_report(contest, found, effects.general)
+            write_report(report, folder, plan.recipe.data.name)
     return CompareOutcome(folder, contest.task, contest.backbone, tuple(found), report)
 
 
 def set_up_comparison(
     plan: CompareRecipe, progress: Progress | None, *, overwrite: bool
-) -> tuple[Contest, dict[str, Contender], SideEffects]:
+) -> ComparisonSetup:
     """All that is checked and loaded before the first contestant."""
     recipe, wanted = plan.recipe, plan.contest
     recipe.check_one_seed("each contestant of a comparison")
@@ -140,12 +183,14 @@ def set_up_comparison(
         )
     others = [OtherTask.read(name, data_source(name, progress)) for name in wanted.other_data]
     backbone = recipe.load_backbone(progress)
-    general = general_texts(backbone, wanted.general, recipe.training.seed)
+    general: GeneralTexts | str = "it was not asked for"
+    if wanted.general != NO_TEXTS:
+        general = general_texts(backbone, wanted.general, recipe.training.seed)
     encoder = sentence_encoder() if "embedding-lr" in contenders else None
-    contest = Contest(
-        backbone, task, recipe.training, wanted.rates, method, plan.lora, encoder=encoder
-    )
-    return contest, contenders, SideEffects(general, tuple(others))
+    heads = recipe.task.head == "auto"
+    trained = (recipe.training, wanted.rates, method, plan.lora, heads)
+    contest = Contest(backbone, task, *trained, encoder=encoder)
+    return ComparisonSetup(contest, contenders, SideEffects(general, tuple(others)))
 
 
 def contests_of(plan: CompareRecipe, contest: Contest, folder: Path) -> Iterator[Contest]:
@@ -159,13 +204,12 @@ def contests_of(plan: CompareRecipe, contest: Contest, folder: Path) -> Iterator
 
 
 def _finished(
-    plan: CompareRecipe,
-    contest: Contest,
-    contenders: Mapping[str, Contender],
-    effects: SideEffects,
+    plan: CompareRecipe, contest: Contest, setup: ComparisonSetup, limit: TimeLimit | None
 ) -> ContestResult:
-    rows = len(contest.task.train)
+    rows, contenders, effects = len(contest.task.train), setup.contenders, setup.effects
     contest.tell({"event": "contest", "rows": rows, "contestants": list(contenders)})
     general = None if isinstance(effects.general, str) else effects.general
-    runner = ContestRunner(contenders, contest, general, effects.others)
-    return ContestResult(contest.task, tuple(runner.run()), plan.contest.price)
+    runner = ContestRunner(contenders, contest, general, effects.others, limit)
+    order = list(CONTENDERS)
+    ranked = sorted(runner.run(), key=lambda each: order.index(each.standing.name))
+    return ContestResult(contest.task, tuple(ranked), plan.contest.price)

@@ -13,6 +13,7 @@ from cuecard.comparison.contest.contenders.lora_backbone import PromptOnLora
 from cuecard.comparison.contest.contenders.lora_prompt import LoraWithPrompt
 from cuecard.comparison.contest.contenders.majority import Majority
 from cuecard.comparison.contest.contenders.prompts import TunedPrompt, UntrainedPrompt
+from cuecard.comparison.contest.contenders.race import RacedMethods
 from cuecard.comparison.contest.contenders.search import WordSearch
 from cuecard.comparison.contest.contenders.tfidf import Tfidf
 from cuecard.errors import ConfigError
@@ -26,6 +27,7 @@ CONTENDERS: Mapping[str, Contender] = {
     "in-context": InContext(),
     "search": WordSearch(),
     "start": UntrainedPrompt(),
+    "auto": RacedMethods(),
     "prompt-tuning": TunedPrompt("prompt-tuning"),
     "p-tuning": TunedPrompt("p-tuning"),
     "p-tuning-v2": TunedPrompt("p-tuning-v2"),
@@ -41,7 +43,7 @@ CONTENDERS: Mapping[str, Contender] = {
 
 
 def chosen_contenders(names: Sequence[str]) -> dict[str, Contender]:
-    """Contenders by name, in the order of the table.
+    """Contenders by name, in the order given.
 
     Raises:
         ConfigError: a name that is none.
@@ -55,4 +57,4 @@ def chosen_contenders(names: Sequence[str]) -> dict[str, Contender]:
                 expected=", ".join(CONTENDERS),
                 hint=nearest(name, CONTENDERS),
             )
-    return {name: each for name, each in CONTENDERS.items() if name in names}
+    return {name: CONTENDERS[name] for name in names}
