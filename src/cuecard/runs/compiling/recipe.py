@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from cuecard.errors import ConfigError
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.recipe_sections import (
     AdapterFolder,
@@ -56,6 +57,12 @@ class CompileRecipe(RunRecipe):
         r"default '{prompt}\n\n{text}', with '\nAnswer:' or '\nLabel:' after it where there is no "
         "chat.",
     )
+    input_field: str | None = Field(
+        default=None,
+        description="The text is a template with one gap of this name, as GraphRAG's extraction "
+        "prompts have {input_text}: what comes before it is compiled, an input stands in its "
+        "place, and the rest follows.",
+    )
     labels: tuple[str, ...] = Field(
         default=(),
         description="The labels of a classification, separated by commas: their probabilities are "
@@ -92,6 +99,27 @@ class CompileRecipe(RunRecipe):
         check_no_budget(training)
         check_no_rates(training, "a compilation")
         return training
+
+    @model_validator(mode="after")
+    def _check_template(self) -> Self:
+        """
+        Raises:
+            ConfigError: a template beside a text that is one, or a system message that takes the
+                text's place in it.
+        """
+        if self.input_field is None:
+            return self
+        other = "template" if self.template is not None else None
+        if other is None and "{prompt}" in (self.system or ""):
+            other = "system"
+        if other is not None:
+            raise ConfigError(
+                "the text says itself where an input stands",
+                where=other,
+                got=getattr(self, other),
+                expected="no input_field, or this left out",
+            )
+        return self
 
     @property
     def folder(self) -> Path:

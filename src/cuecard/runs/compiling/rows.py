@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, TemplateError
 from cuecard.names import data_source
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.readers.plain_lines import is_plain, read_lines
 from cuecard.tasks.task import text_columns
+from cuecard.tasks.template import Template, escape
 from cuecard.types import Record
 
 
@@ -85,6 +86,37 @@ def _columns(spec: TaskSpec, text_field: str | None) -> dict[str, str]:
     if text_field is not None and len(fields) == 1:
         return {fields[0]: text_field}
     return text_columns(fields, text_field)
+
+
+def text_and_template(place: str, content: str, gap: str) -> tuple[str, str]:
+    """What of a template comes before its gap, and the rest with {prompt} in its place.
+
+    Args:
+        place: the template's file.
+        gap: the name of its only gap, which is {text} then.
+
+    Raises:
+        ConfigError: no such gap, or another one.
+    """
+    expected = f"{{{gap}}} once, and no other gap; braces of the text itself are doubled"
+    try:
+        pieces = Template(content).pieces
+    except TemplateError as error:
+        raise ConfigError(error.what, where=place, got=error.got, expected=expected) from error
+    gaps = [piece.text for piece in pieces if piece.is_field]
+    if gaps != [gap]:
+        got = ", ".join(f"{{{each}}}" for each in gaps)
+        raise ConfigError(
+            "these are not the gaps of a text with one input",
+            where=place,
+            got=got,
+            expected=expected,
+        )
+    at = next(number for number, piece in enumerate(pieces) if piece.is_field)
+    before = "".join(piece.text for piece in pieces[:at])
+    after = "".join(piece.text for piece in pieces[at + 1 :])
+    text = before.rstrip()
+    return text, f"{{prompt}}{escape(before[len(text) :])}{{text}}{escape(after)}"
 
 
 def files_by_name(

@@ -14,7 +14,7 @@ from cuecard.names import load_backbone
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.compiling.recipe import CompileRecipe
 from cuecard.runs.compiling.report import report_of, write_report
-from cuecard.runs.compiling.rows import labelled_rows_of, unlabelled_rows
+from cuecard.runs.compiling.rows import labelled_rows_of, text_and_template, unlabelled_rows
 from cuecard.runs.folder import RunFolder
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.readers.text_files import read_text
@@ -163,8 +163,10 @@ class _Files:
 
     @classmethod
     def of(cls, recipe: CompileRecipe, progress: Progress | None) -> _Files:
-        spec = with_place(TaskSpec.parse(recipe.asked))
-        content = read_text(Path(recipe.text))
+        content, asked = read_text(Path(recipe.text)), recipe.asked
+        if recipe.input_field is not None:
+            content, asked["template"] = text_and_template(recipe.text, content, recipe.input_field)
+        spec = with_place(TaskSpec.parse(asked))
         inputs, labelled = _inputs(recipe, spec, progress), _labelled(recipe, spec, progress)
         return cls(recipe, spec, content, inputs, labelled)
 

@@ -139,6 +139,38 @@ def test_several_texts_are_compiled_at_once(
     assert trained == {"third/lengths/2", "third/lengths/8"}
 
 
+def test_a_text_that_says_where_the_input_stands(
+    cuecard: Call, words: list[object], tmp_path: Path
+) -> None:
+    prompt = tmp_path / "extract.txt"
+    prompt.write_text(TEXT + 'Answer {{"in"}} JSON.\n# Text\n{input_text}\n# {{Output}}\n')
+    words[1] = prompt
+    done = cuecard(*words, "--input-field", "input_text", "--into", "2", "--json")
+    assert done.code == 0, done.err
+    saved = Prompt.load(tmp_path / "run" / "prompt")
+    assert saved.spec.template == "\n{text}\n# {{Output}}\n"
+    plain = tmp_path / "plain.md"
+    plain.write_text(TEXT + 'Answer {"in"} JSON.\n# Text\n')
+    words[1], template = plain, r"{prompt}\n{text}\n# {{Output}}\n"
+    again = cuecard(*words, "--template", template, "--out", tmp_path / "b", "--into", "2")
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "b/report.json").read_text())["kept"] | {"digest": ""} == (
+        json.loads((tmp_path / "run/report.json").read_text())["kept"] | {"digest": ""}
+    )
+    words[1] = prompt
+    for more, said in (
+        (("--input-field", "text"), "{input_text}"),
+        (("--input-field", "input_text", "--template", "{prompt}{text}"), "where an input stands"),
+        (("--input-field", "input_text", "--system", "{prompt}"), "where an input stands"),
+    ):
+        refused = cuecard(*words, *more, "--out", tmp_path / "c")
+        assert refused.code == 2 and said in refused.err, refused.err
+    prompt.write_text("a { brace and {input_text}")
+    refused = cuecard(*words, "--input-field", "input_text", "--out", tmp_path / "c")
+    assert refused.code == 2 and "braces of the text itself are doubled" in refused.err
+    assert not (tmp_path / "c").exists()
+
+
 def test_texts_that_cannot_be_told_apart(
     cuecard: Call, words: list[object], data: Path, tmp_path: Path
 ) -> None:

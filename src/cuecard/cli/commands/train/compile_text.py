@@ -31,6 +31,7 @@ COMPILE = Fields(
         "label_field": Flag(metavar="COLUMN"),
         "limit": Flag(),
         "template": Flag(read=unescaped),
+        "input_field": Flag(metavar="NAME"),
         "labels": Flag(),
         "chat": Flag(),
         "system": Flag(),
@@ -52,9 +53,8 @@ COMPILE = Fields(
         "compiling": "Prompt",
         "training": "Training",
         **dict.fromkeys(("questions", "text_field", "label_field", "limit"), "Data"),
-        **dict.fromkeys(
-            ("template", "labels", "chat", "system", "max_length", "max_new_tokens"), "Task"
-        ),
+        **dict.fromkeys(("template", "input_field", "labels", "chat", "system"), "Task"),
+        **dict.fromkeys(("max_length", "max_new_tokens"), "Task"),
         **BACKBONE_TITLES,
     },
 )
