@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.compile.plan import Load, Plan
+from benchmarks.compile.served import served
 from benchmarks.compile.texts import LongText
 from benchmarks.machine import timed
 from benchmarks.workers import KeptCell
@@ -16,7 +17,7 @@ from cuecard.evaluation.evaluate import evaluate
 from cuecard.metrics.intervals import mean_interval, paired_interval
 from cuecard.training.compiling.compiler import TextCompiler
 from cuecard.training.compiling.full_text import FullText
-from cuecard.training.compiling.outcome import Compared
+from cuecard.training.compiling.outcome import Compared, CompileRun
 from cuecard.training.compiling.settings import CompileConfig
 from cuecard.training.objective.loss import batch_loss
 from cuecard.training.objective.top_tokens import top_tokens
@@ -24,6 +25,7 @@ from cuecard.training.storage.log import Observer
 from cuecard.types import Encoded, Record
 
 _TOP = 20
+_REQUESTS = 16  # to a server
 _ANSWER = 8  # tokens of the answer by which steps are timed
 
 
@@ -73,7 +75,18 @@ class CompiledCell:
             "rows": [_row(row, full, given) for row in rows],
             "cpu_s": {str(each.length): each.run.cpu_seconds for each in run.lengths},
             "times": _times(text, given.inputs, run.kept.run.prompt, self.plan.batch),
+            "served": _served(text, given, run),
         }
+
+
+def _served(text: FullText, given: LongText, run: CompileRun) -> dict[str, dict[str, float]]:
+    """What a server takes for requests with each prompt and with the text."""
+    rows = [
+        text.spec.encode(replace(record, target=None), text.backbone.tokenizer, text.slot)
+        for record in given.inputs[:_REQUESTS]
+    ]
+    prompts = {f"compiled, {each.length}": each.run.prompt.injection() for each in run.lengths}
+    return served(text, prompts, rows)
 
 
 def _known(text: FullText, given: LongText, most: int) -> tuple[Record, ...]:

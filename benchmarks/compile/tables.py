@@ -18,6 +18,7 @@ def compile_table(results: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for cell in results["compiled"]:
         lines += [f"**{_title(cell)}**", "", *_compiled(cell), "", _facts(cell), ""]
+        lines += [*_served(cell), ""]
     for cell in results["ported"]:
         lines += [f"**Ported from {cell['old']} to {cell['new']}**", "", *_ported(cell), ""]
     return "\n".join([*lines, _about(results), "", machine_line(results)])
@@ -70,6 +71,24 @@ def _compiled(cell: Row) -> list[str]:
             f"{row['agreement']:.3f} ({low:.2f}-{high:.2f})",
             f"{row['kl']:.4f}",
             *scored,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _served(cell: Row) -> list[str]:
+    """What a server takes."""
+    lines = [
+        "| in front of a request | positions | first token, s | CPU-s | tokens per CPU-s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in cell["served"].items():
+        cells = (
+            name,
+            f"{row['positions']:,}",
+            f"{row['first_token_s']:.3f}",
+            f"{row['first_token_cpu_s']:.3f}",
+            f"{row['tokens_per_cpu_s']:,.1f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
@@ -130,5 +149,7 @@ def _about(results: Mapping[str, Any]) -> str:
         "held-out inputs, scores of labelled rows, differences paired; intervals are 95%. Ported: "
         f"prompts of {plan['length']} vectors that were trained on {rows['train']} labelled rows, "
         f"from {plan['unlabelled']} inputs without labels, all in one pass; trained anew: on the "
-        "labelled rows, at one rate as the old one was."
+        "labelled rows, at one rate as the old one was. Served: the first token of a request "
+        "alone, and greedy answers of 32 tokens to 16 clients at once, by the local engine; with "
+        "the text in every request once with its prefix kept from request to request, once without."
     )

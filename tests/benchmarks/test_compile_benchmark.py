@@ -66,6 +66,12 @@ def test_every_text_has_every_length_beside_every_way(results: dict[str, Any]) -
                 assert row["minus_full"] == pytest.approx(row["score"] - full["score"])
         assert ("no text", 0) in told and set(cell["cpu_s"]) == {"2", "4"}
         assert cell["tests"] == cell["asked"] == 8
+        ways = ("compiled, 2", "compiled, 4", "full text, prefix kept", "full text, run anew")
+        assert tuple(cell["served"]) == ways
+        assert [each["positions"] for each in cell["served"].values()] == [
+            *(2, 4),
+            *(cell["text_tokens"],) * 2,
+        ]
         assert cell["times"]["rerun_cpu_s"] > cell["times"]["step_cpu_s"] > 0
 
 
@@ -92,6 +98,7 @@ def test_the_page_shows_length_against_fidelity(results: dict[str, Any]) -> None
     table, figure = compile_table(results), compile_figure(results)
     assert "**policy, one**" in table and "**Ported from one to two**" in table
     assert table.count("| compiled |") == 8 and "labelled rows." in table
+    assert table.count("| full text, run anew |") == 4
     assert figure.count("compiled") == 8 and "●" in figure
     assert compile_table({}) == compile_figure({}) == "Not measured yet."
     doc = TABLES["compile"]
