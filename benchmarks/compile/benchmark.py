@@ -5,7 +5,8 @@
     python -m benchmarks.compile --folder FOLDER        # policy.md and questions.jsonl
 
 Texts: solved examples of two classifications, and a policy of some 3,000 tokens with questions of
-which those count that the model answers right with the policy in front. Each is compiled at every
+which those count that the model answers right with the policy in front, and GraphRAG's extraction
+prompt. Each is compiled at every
 length, beside the full text, none of it, and the ways to shorten it. Ports: prompts that were
 trained on labels, ported without any from each model to the other, beside the old ones and beside
 prompts that were trained anew on labels. It can be stopped and started again: finished cells are
@@ -43,7 +44,10 @@ BACKBONES = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 # the answers that a length is compared by, in rows.
 _STEP, _ANSWER, _WAYS = 1.2, 0.1, 6
 _LARGER = {"qwen2.5-coder-0.5b-instruct": 3.5}
-_WRITTEN = {"policy": 3.0}  # times as long an answer of a row takes that is a text
+_WRITTEN = {
+    "policy": 3.0,
+    "extraction": 20.0,
+}  # times as long an answer of a row takes that is a text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

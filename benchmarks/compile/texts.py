@@ -1,4 +1,4 @@
-"""The long texts that are compiled: solved examples of two classifications, and a policy.
+"""The long texts that are compiled: solved examples of two classifications, a policy, a prompt.
 
 A folder may hold another policy: policy.md, and questions.jsonl with {"question": ..., "answer":
 ...} a line; the words of the answer are those that a right answer holds. Questions without one are
@@ -16,11 +16,17 @@ from benchmarks.compile.policy import made_policy
 from benchmarks.methods.sets import SETS, Rows, read_task, rows_beside
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import Evaluation
+from cuecard.graphrag.measuring.prompts import generic_prompt
+from cuecard.runs.compiling.rows import text_and_template
 from cuecard.tasks import TaskSpec, draw_rows
 from cuecard.types import Record
 
 _ASKED = 2
 """Times as many questions are asked as are tests, since those count that are answered right."""
+
+# Answers of an extraction are long: fewer are learnt from.
+_COSTLY, _EXTRACTED = 4, 128
+_TYPES = ("person", "organization", "place", "event")
 
 POLICY, QUESTIONS = "policy.md", "questions.jsonl"
 
@@ -119,10 +125,31 @@ def policy(sizes: TextSizes, folder: str = "") -> LongText:
     )
 
 
+def extraction(sizes: TextSizes, data: str = "") -> LongText:
+    """A GraphRAG project's extraction prompt for news; nobody has labelled what is in them.
+
+    Args:
+        data: a file instead of the set's own source.
+    """
+    chosen = SETS["topic"]
+    rows = Rows(sizes.inputs, 1, sizes.tests, sizes.tokens)
+    news = draw_rows(read_task(chosen, rows, data or None).train, sizes.inputs // _COSTLY, "news")
+    prompt = generic_prompt().with_types(_TYPES)
+    content, template = text_and_template("the extraction prompt", prompt.template, "input_text")
+    return LongText(
+        content,
+        TaskSpec(kind="text-to-text", template=template, chat=True, max_new_tokens=_EXTRACTED),
+        tuple(Record({"text": next(iter(row.texts.values()))}, None) for row in news),
+        (),
+        lambda found: [],
+    )
+
+
 TEXTS: Mapping[str, Callable[[TextSizes, str], LongText]] = {
     "sentiment": lambda sizes, data: demonstrations("sentiment", sizes, data),
     "topic": lambda sizes, data: demonstrations("topic", sizes, data),
     "policy": policy,
+    "extraction": extraction,
 }
 """Each of the texts, from the sizes and where its data is, "" for its own source."""
 

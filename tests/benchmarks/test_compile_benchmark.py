@@ -11,7 +11,8 @@ import pytest
 from benchmarks.compile.benchmark import main
 from benchmarks.compile.policy import made_policy
 from benchmarks.compile.tables import compile_figure, compile_table
-from benchmarks.compile.texts import TextSizes, policy
+from benchmarks.compile.texts import TextSizes, extraction, policy
+from benchmarks.methods.sets import SETS
 from benchmarks.tables import TABLES
 from support.command_line import save_tiny
 from support.data.reviews import reviews
@@ -103,6 +104,16 @@ def test_the_page_shows_length_against_fidelity(results: dict[str, Any]) -> None
     assert compile_table({}) == compile_figure({}) == "Not measured yet."
     doc = TABLES["compile"]
     assert doc.updated(doc.page.read_text(), results).count("**policy, one**") == 1
+
+
+def test_an_extraction_prompt_stands_in_front_of_news(tmp_path: Path) -> None:
+    labels = SETS["topic"].labels
+    rows = [f"news of day {i},{labels[i % len(labels)]}" for i in range(160)]
+    (tmp_path / "news.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    text = extraction(TextSizes(inputs=40, tests=4), str(tmp_path / "news.csv"))
+    assert len(text.inputs) == 10 and text.tests == ()
+    assert "[person,organization,place,event]" in text.content and "{" not in text.content
+    assert text.spec.template.startswith("{prompt}") and "{text}" in text.spec.template
 
 
 def test_a_made_policy_holds_every_answer() -> None:
