@@ -44,10 +44,8 @@ BACKBONES = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 # the answers that a length is compared by, in rows.
 _STEP, _ANSWER, _WAYS = 1.2, 0.1, 6
 _LARGER = {"qwen2.5-coder-0.5b-instruct": 3.5}
-_WRITTEN = {
-    "policy": 3.0,
-    "extraction": 20.0,
-}  # times as long an answer of a row takes that is a text
+# Times as long an answer of a row takes that is a text.
+_WRITTEN = {"policy": 3.0, "extraction": 20.0}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
