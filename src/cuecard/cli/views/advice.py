@@ -57,12 +57,30 @@ def print_measured(found: MeasuredAdvice, backbone: str, command: str, out: Cons
     print_facts(out, [*facts, ("measured", f"{rows}, {counted(found.steps, 'step')}")])
     out.print()
     heading = ("way", "points below the best", "on these rows", "elsewhere", "measurements there")
-    print_table(out, heading, [_combined(each) for each in found.estimates[:_SHOWN]], bold=(0,))
+    first = found.estimates[:_SHOWN]
+    shown = [each for each in found.estimates if each in first or each.here is not None]
+    print_table(out, heading, [_combined(each) for each in shown], bold=(0,))
     say(
         out,
         "\nOn these rows: the score on validation rows, by which the ways were chosen. Elsewhere: "
         "points below the best by the shipped measurements alone.",
     )
+    _print_contest(found, out)
+    for caution in shipped.cautions:
+        say(out, f"Note, of what was measured elsewhere: {caution}")
+    say(out, f"Elsewhere alone, {shipped.way} would be advised. {shipped.basis}")
+    if found.estimates and found.estimates[0].here is None:
+        say(out, f"Note: {found.way} was not measured on these rows.")
+    if found.trained is not None:
+        say_line(out, f"\ntrained  {found.trained}")
+    if contest.tested:
+        say_line(out, f"\nreport   {found.folder}/compare.html")
+    say_line(out, f"\nnext     {command}")
+
+
+def _print_contest(found: MeasuredAdvice, out: Console) -> None:
+    """Print what each contestant came to, and which ones there was no time for."""
+    contest = found.contest
     if contest.tested:
         say(out, "\nMeasured on these rows:")
         heading = ("contestant", "validation", "test, asked once", "95% interval", "CPU-s")
@@ -77,15 +95,6 @@ def print_measured(found: MeasuredAdvice, backbone: str, command: str, out: Cons
             f"Not measured, as the time was over: {', '.join(found.waiting)}; the same command "
             "with more minutes goes on.",
         )
-    for caution in shipped.cautions:
-        say(out, f"Note, of what was measured elsewhere: {caution}")
-    say(out, f"Elsewhere alone, {shipped.way} would be advised. {shipped.basis}")
-    if found.estimates and found.estimates[0].here is None:
-        say(out, f"Note: {found.way} was not measured on these rows.")
-    if found.trained is not None:
-        say_line(out, f"\ntrained  {found.trained}")
-    say_line(out, f"\nreport   {found.folder}/compare.html")
-    say_line(out, f"next     {command}")
 
 
 def _combined(each: CombinedEstimate) -> tuple[str, ...]:

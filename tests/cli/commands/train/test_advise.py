@@ -100,6 +100,10 @@ def test_advice_after_a_contest(cuecard: Call, measure: list[object], tmp_path: 
     # Finished: it is read, and says which figures are from these rows.
     again = cuecard(*measure, "--measure", "600")
     assert again.code == 0 and f"\n{found['advice']}: " in again.out
+    _, table = again.out.split("points below the best")[:2]
+    seen = {line[:15].strip(): line.split() for line in table.splitlines()}
+    for way in ("by hand", "linear", "lora", "auto"):
+        assert f"{by_way[way]['here']:.3f}" in seen[way]
     said = " ".join(again.out.split())
     assert "tfidf is finished" in said and "Measured on these rows:" in said
     assert "points below the best by the shipped measurements alone" in said
