@@ -192,6 +192,10 @@ COMMANDS = {
         "machine.backbones",
         "List the catalogue's models: what they are, how large, and whether they are cached.",
     ),
+    "plan": (
+        "machine.plan",
+        "Compute memory, speed and time of a training on other hardware. Nothing is run.",
+    ),
     "doctor": (
         "machine.doctor",
         "Check Python, torch, the processor, memory, disk, the cache and the installed versions.",

@@ -60,13 +60,21 @@ def plan_activations(wanted: Activations, backbone: Backbone, tokens: int) -> Ac
             expected="keep or auto",
         )
     size = tokens * backbone.hidden_size * backbone.dtype.itemsize
-    kept = size * backbone.num_layers * _KEPT_PER_LAYER
-    # Every layer's input, and all of the one layer that runs again.
-    again = size * (backbone.num_layers + _KEPT_PER_LAYER)
+    kept, again = activation_bytes(size, backbone.num_layers)
     much = wanted == "auto" and able and kept > _SHARE * free_bytes(backbone.device)
     if wanted == "recompute" or much:
         return ActivationPlan("recompute", again, kept)
     return ActivationPlan("keep", kept, kept)
+
+
+def activation_bytes(size: int, layers: int) -> tuple[int, int]:
+    """What is held for the backward pass: if all is kept, and if layers run again.
+
+    Args:
+        size: bytes of one layer's input, of all tokens.
+    """
+    # Every layer's input, and all of the one layer that runs again.
+    return size * layers * _KEPT_PER_LAYER, size * (layers + _KEPT_PER_LAYER)
 
 
 @contextmanager

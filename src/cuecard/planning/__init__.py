@@ -1,0 +1,1 @@
+"""What a training would take on hardware that is not here: computed, nothing is run."""
