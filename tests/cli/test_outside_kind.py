@@ -21,8 +21,8 @@ from cuecard.methods import PromptTuning
 from cuecard.metrics.values import MetricValues
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from cuecard.tasks import Task, TaskSpec, kinds
-from cuecard.tasks.kinds import register_kind
+from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks.kinds import KINDS, kind_named, register_kind
 from cuecard.tasks.kinds.base import Baseline, TaskKind
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.tables import TARGET
@@ -32,6 +32,7 @@ from cuecard.training.train import train
 from cuecard.types import Image, Prediction, Record, Value
 from support.command_line import Call, save_rows
 from support.data.reviews import reviews
+from support.plugin_packages import install_package
 from support.serving.app import running
 from support.tiny import tiny_backbone
 
@@ -146,11 +147,10 @@ RATING, SHADE = RatingKind(), ShadeKind()
 
 
 @pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KINDS, "_known", dict(KINDS._known))
     register_kind(RATING)
     register_kind(SHADE)
-    yield
-    del kinds._KINDS["rating"], kinds._KINDS["shade"]
 
 
 def ratings(folder: Path) -> Path:
@@ -220,17 +220,15 @@ def test_a_name_is_taken_once() -> None:
 def test_an_installed_package_offers_its_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del kinds._KINDS["rating"]
-    info = tmp_path / "ratings-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ratings\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[cuecard.kinds]\nrating = ratings_kind:RATING\n")
+    del KINDS._known["rating"]
+    points = {"cuecard.kinds": {"rating": "ratings_kind:RATING"}}
+    install_package(tmp_path, "ratings", points, {})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "ratings_kind", sys.modules[__name__])
     spec = TaskSpec.parse({"kind": "rating", "template": "{text}:", "labels": ("1", "2")})
     assert spec.task_kind is RATING
     with pytest.raises(ConfigError, match="unknown kind"):
-        kinds.kind_named("ratingg")
+        kind_named("ratingg")
 
 
 def test_a_target_that_is_a_picture(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from cuecard.artifacts import Prompt
 from cuecard.backbones import FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import (
@@ -30,20 +27,25 @@ from cuecard.methods import (
     Wayward,
 )
 from cuecard.tasks import TaskSpec, collate
-from cuecard.training import TrainConfig
+from cuecard.testing import MethodCase
+from cuecard.testing.methods import (
+    check_batch_mates,
+    check_gradients,
+    check_other_prompts,
+    check_padding,
+    check_settings,
+    check_training,
+)
 from cuecard.training.objective.loss import batch_loss
 from cuecard.training.train import train
-from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import (
     Backbone,
-    Batch,
     Encoded,
     Injection,
     InputTokens,
     LayerTokens,
     Method,
     PrefixKV,
-    Record,
     by_tower,
 )
 from support.data.reviews import LONG_SPEC, SPEC, review_task, reviews
@@ -142,18 +144,14 @@ def made(
     name: str, kind: str, make: Callable[[str], Any] = shared_backbone
 ) -> tuple[Any, Any, Method]:
     """A backbone, by default one that tests only read, a method's settings, and the method."""
-    backbone, config = make(kind), METHODS[name]()
-    spec = spec_for(config.slot, kind)
-    return backbone, config, moved(new_method(backbone, spec, config, seed=1))
+    case = case_of(name, kind, make)
+    return case.backbone, case.settings, case.method()
 
 
-def moved(method: Method) -> Method:
-    """The same method away from where it starts: some of a start's parameters are zero."""
-    generator = torch.Generator().manual_seed(9)
-    with torch.no_grad():
-        for parameter in method.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return method
+def case_of(name: str, kind: str, make: Callable[[str], Any] = shared_backbone) -> MethodCase:
+    """By default on a backbone that tests only read."""
+    config = METHODS[name]()
+    return MethodCase(make(kind), config, spec_for(config.slot, kind))
 
 
 def next_logits(backbone: Backbone, rows: list[Encoded], method: Method) -> Tensor:
@@ -182,21 +180,12 @@ def test_shapes(name: str, kind: str) -> None:
 
 @passing
 def test_only_the_injection_gets_gradients(name: str, kind: str) -> None:
-    backbone, config, method = made(name, kind)
-    # A short row: behind a long one the last layer's sliding window does not reach the prompt.
-    short = Record({"text": "a"}, "positive")
-    spec = spec_for(config.slot, kind)
-    rows = [spec.encode(short, backbone.tokenizer, config.slot), *rows_of(config.slot, kind)]
-    loss, count = batch_loss(backbone, spec, rows, method.injection(), "tokens")
-    loss.backward()
-    assert count == len(rows)
-    for parameter in method.parameters():
-        assert parameter.grad is not None and bool((parameter.grad != 0).any())
-    grouped = [parameter for group in method.groups() for parameter in group.parameters]
-    assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
-    assert len(grouped) == len({id(p) for p in grouped})
-    for parameter in backbone.model.parameters():
-        assert parameter.grad is None and not parameter.requires_grad
+    check_gradients(case_of(name, kind))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_are_kept(name: str) -> None:
+    check_settings(case_of(name, "llama"))
 
 
 @causal_only
@@ -214,76 +203,23 @@ def test_recomputed_activations_give_the_same_gradients(name: str, kind: str) ->
 
 @passing
 def test_beside_another_prompt_in_one_pass(name: str, kind: str) -> None:
-    backbone, config, method = made(name, kind)
-    batch = collate([(row, ()) for row in rows_of(config.slot, kind)], read="next")
-    other = collate([(row, ()) for row in rows_of("prefix", kind)[:3]], read="next")
-    vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(3))
-    parts = [
-        (other, InputTokens(vectors)),
-        (batch, method.injection()),
-        (other, None),
-        (batch, method.injection()),
-    ]
-    with torch.no_grad():
-        alone = [backbone.forward(*part) for part in parts]
-        for found, expected in zip(backbone.forward_many(parts), alone, strict=True):
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    check_other_prompts(case_of(name, kind))
 
 
 @training
-def test_training(name: str, kind: str, tmp_path: Path) -> None:
+def test_training(name: str, kind: str) -> None:
     """The backbone is the same afterwards, what is saved is loaded, a seed has one prompt."""
-    backbone, config = tiny_backbone(kind), METHODS[name]()
-    digest = backbone.digest()
-    batch = collate([(row, ()) for row in rows_of("prefix", kind)], read="next")
-    with torch.no_grad():
-        answers = backbone.forward(batch, None)
-    task = review_task(40, spec_for(config.slot, kind))
-    settings = TrainConfig(steps=3, batch_rows=4, eval_every=3, seed=3)
-
-    def run(seed: int, on: Any, **options: Any) -> tuple[Prompt, list[float]]:
-        events: list[Any] = []
-        config_now = settings.model_copy(update={"seed": seed})
-        run = train(on, task, config, config_now, observer=events.append, **options)
-        return run.prompt, [event["loss"] for event in events if event["event"] == "step"]
-
-    first, losses = run(3, backbone, folder=tmp_path)
-    with torch.no_grad():
-        assert torch.equal(backbone.forward(batch, None), answers)
-    assert backbone.digest() == digest
-
-    loaded = Prompt.load(tmp_path / "prompt", backbone)
-    assert loaded.tensors.keys() == first.tensors.keys()
-    for tensor, value in first.tensors.items():
-        assert torch.equal(loaded.tensors[tensor], value)
-    assert loaded.digest == first.digest and loaded.manifest == first.manifest
-
-    again, losses_again = run(3, tiny_backbone(kind))
-    assert again.digest == first.digest and losses_again == losses
-    _, other_losses = run(4, backbone)
-    assert len(losses) == 3 and other_losses != losses
+    check_training(case_of(name, kind, tiny_backbone))
 
 
 @passing
 def test_padding_does_not_matter(name: str, kind: str) -> None:
-    backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot, kind)
-    alone = torch.cat([next_logits(backbone, [row], method) for row in rows])
-    batch = collate([(row, ()) for row in rows], read="next")
-    with torch.no_grad():
-        for side in ("left", "right"):
-            padded = backbone.forward(pad(batch, side, 3), method.injection())
-            torch.testing.assert_close(padded, alone, atol=1e-4, rtol=1e-4)
+    check_padding(case_of(name, kind))
 
 
 @passing
 def test_batch_mates_do_not_matter(name: str, kind: str) -> None:
-    backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot, kind)
-    together = next_logits(backbone, rows, method)
-    for order in ([5, 0, 3], [2, 2], [4]):
-        mixed = next_logits(backbone, [rows[i] for i in order], method)
-        torch.testing.assert_close(mixed, together[order], atol=1e-4, rtol=1e-4)
+    check_batch_mates(case_of(name, kind))
 
 
 @passing
@@ -484,15 +420,3 @@ def test_what_a_backbone_cannot_take_is_refused_before_any_work(name: str, kind:
         train(backbone, review_task(40), METHODS[name](), observer=events.append)
     assert not events and backbone.counts["calls"] == 0
     assert "fingerprint" not in vars(backbone) and "embeddings" not in vars(backbone)
-
-
-def pad(batch: Batch, side: str, extra: int) -> Batch:
-    """The same rows with all padding on one side, and more of it."""
-    rows, width = batch.input_ids.shape
-    ids = torch.full((rows, width + extra), 9)
-    mask = torch.zeros_like(ids)
-    for row in range(rows):
-        real = batch.input_ids[row][batch.attention_mask[row].bool()]
-        place = slice(width + extra - len(real), None) if side == "left" else slice(len(real))
-        ids[row, place], mask[row, place] = real, 1
-    return replace(batch, input_ids=ids, attention_mask=mask)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -24,7 +23,6 @@ from transformers import (
     ModernBertConfig,
     OPTConfig,
     PegasusConfig,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
@@ -32,51 +30,18 @@ from transformers import (
 )
 
 from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
+from cuecard.testing.tiny import random_model, tiny_tokenizer
 
-_LINES = [
-    "a gob of drivel so sickly sweet , even the eager consumers will gag .",
-    "one of the best films of the year , warm and funny and true .",
-    "Review: Sentiment: Text: Label: positive negative neutral great terrible",
-    "the quick brown fox jumps over the lazy dog 0123456789",
-    *["it is good and not bad : good for one , bad for none"] * 9,
+__all__ = [
+    "CONFIGS",
+    "MASKED",
+    "SEQ2SEQ",
+    "shared_backbone",
+    "tiny_backbone",
+    "tiny_encoder",
+    "tiny_model",
+    "tiny_tokenizer",
 ]
-_CHAT = (
-    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-
-
-@cache
-def tiny_tokenizer(around: str = "", mask: bool = False) -> Any:
-    """A byte-level BPE tokenizer of 384 tokens with a chat template.
-
-    Args:
-        around: what it puts around every text: "$A </s>" as T5's does, "<s> $A </s>" as BART's.
-        mask: whether it has a mask token, which takes the space before it in, as RoBERTa's does.
-    """
-    masks = [AddedToken("<mask>", lstrip=True)] if mask else []
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=384,
-        special_tokens=["<pad>", "<s>", "</s>", "<|end|>", *masks],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator(_LINES, trainer)
-    if around:
-        core.post_processor = processors.TemplateProcessing(
-            single=around, special_tokens=[("<s>", 1), ("</s>", 2)]
-        )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        chat_template=_CHAT,
-        **({"mask_token": masks[0]} if mask else {}),
-    )
 
 
 def _sizes(**more: Any) -> dict[str, Any]:
@@ -200,24 +165,20 @@ MASKED: dict[str, Any] = {
 
 def tiny_model(kind: str = "llama", seed: int = 0) -> Any:
     """A random language model with weights large enough that its logits differ."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model: Any
-        if kind in SEQ2SEQ:
-            model = AutoModelForSeq2SeqLM.from_config(SEQ2SEQ[kind][0](), dtype=torch.float32)
-            model.generation_config.forced_eos_token_id = None
-            if kind == "bart":
-                model.generation_config.forced_bos_token_id = 1
-        elif kind in MASKED:
-            model = AutoModelForMaskedLM.from_config(MASKED[kind](), dtype=torch.float32)
-        else:
-            model = AutoModelForCausalLM.from_config(CONFIGS[kind](), dtype=torch.float32)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    # T5 does not divide its scores by the root of their size.
-                    parameter.normal_(0.0, 0.15 if kind.startswith("t5") else 0.3)
-    return model.eval()
+    if kind in SEQ2SEQ:
+        make, config = AutoModelForSeq2SeqLM.from_config, SEQ2SEQ[kind][0]
+    elif kind in MASKED:
+        make, config = AutoModelForMaskedLM.from_config, MASKED[kind]
+    else:
+        make, config = AutoModelForCausalLM.from_config, CONFIGS[kind]
+    # T5 does not divide its scores by the root of their size.
+    spread = 0.15 if kind.startswith("t5") else 0.3
+    model = random_model(partial(make, dtype=torch.float32), config(), seed, spread)
+    if kind in SEQ2SEQ:
+        model.generation_config.forced_eos_token_id = None
+        if kind == "bart":
+            model.generation_config.forced_bos_token_id = 1
+    return model
 
 
 def tiny_backbone(kind: str = "llama", seed: int = 0) -> Any:

@@ -1,4 +1,8 @@
-"""The methods by name. A new one is a file beside this one and a line in `METHODS`."""
+"""The methods by name. A new one is a file beside this one and a line in `_BUILT_IN`.
+
+A method of another package is an entry point in the group `cuecard.methods`: its name = its
+settings.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,10 @@ from cuecard.methods.prompt_tuning import PromptTuning
 from cuecard.methods.residual import ResidualPromptTuning
 from cuecard.methods.settings import MethodSettings
 from cuecard.methods.wayward import Wayward
+from cuecard.plugins import PluginMapping
 from cuecard.settings import parse_settings
 
-METHODS: dict[str, type[MethodSettings]] = {
+_BUILT_IN: dict[str, type[MethodSettings]] = {
     "prompt-tuning": PromptTuning,
     "p-tuning": PTuning,
     "residual": ResidualPromptTuning,
@@ -40,6 +45,27 @@ METHODS: dict[str, type[MethodSettings]] = {
     "maple": MaPLe,
     "promptsrc": PromptSRC,
 }
+
+
+def _offered(name: str, found: Any) -> type[MethodSettings]:
+    """A method of an installed package.
+
+    Raises:
+        TypeError: it is not one, or its settings have no defaults.
+        ValueError: it is called otherwise.
+    """
+    if not (isinstance(found, type) and issubclass(found, MethodSettings)):
+        raise TypeError("a method is a subclass of cuecard.methods.MethodSettings")
+    if found.name != name:
+        raise ValueError(f"its settings are called {found.name!r}")
+    found()  # the table of methods is made of defaults
+    return found
+
+
+METHODS: PluginMapping[type[MethodSettings]] = PluginMapping(
+    "cuecard.methods", "method", _BUILT_IN, _offered
+)
+"""Name -> settings."""
 
 
 def method_settings(

@@ -88,6 +88,11 @@ class Search:
         # With another budget there may be more rounds.
         self._ended = f"rounds within {calls.ledger.budget}"
 
+    @property
+    def compared(self) -> tuple[Record, ...]:
+        """The rows that candidates are compared on: none of them is shown."""
+        return (*self._rows, *self._task.validation)
+
     async def run(self) -> Found:
         """Search until the budget, the rounds or the ideas are spent, or nothing can be better.
 

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import random
-
 from cuecard.tasks import Task, TaskSpec
+from cuecard.testing.rows import BAD, GOOD, SPEC, review_task, reviews
 from cuecard.types import Record
 
-GOOD, BAD = ("good", "fine", "nice", "warm"), ("bad", "awful", "poor", "cold")
-SPEC = TaskSpec(
-    kind="classification",
-    template="Review: {text}\nSentiment:",
-    labels=("negative", "positive"),
-    words={"negative": "bad", "positive": "good"},
-)
+__all__ = [
+    "BAD",
+    "GOOD",
+    "LONG_SPEC",
+    "MASKED_SPEC",
+    "SPEC",
+    "TEXT_SPEC",
+    "review_task",
+    "reviews",
+    "title_task",
+]
+
 MASKED_SPEC = SPEC.model_copy(update={"template": "Review: {text}\nSentiment: {mask}."})
 LONG_SPEC = SPEC.model_copy(update={"words": {"negative": "terrible", "positive": "great fun"}})
 TEXT_SPEC = TaskSpec(
     kind="text-to-text", template="Text: {text}\nTitle:", target_field="title", max_new_tokens=4
 )
-
-
-def reviews(count: int = 120, seed: int = 0) -> list[Record]:
-    """Reviews of two to seven words, as many good as bad, no two the same."""
-    rng = random.Random(seed)
-    records = []
-    for number in range(count):
-        good = number % 2 == 1
-        words = rng.choices(GOOD if good else BAD, k=rng.randint(2, 7))
-        target = "positive" if good else "negative"
-        text = f"{' '.join(words)} {number}"
-        records.append(Record({"text": text}, target, "reviews.csv", number + 2))
-    return records
-
-
-def review_task(count: int = 120, spec: TaskSpec = SPEC) -> Task:
-    """A task with all three splits."""
-    return Task.from_records(spec, reviews(count), split=(0.6, 0.2, 0.2))
 
 
 def title_task(count: int = 60) -> Task:

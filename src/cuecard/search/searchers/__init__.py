@@ -1,15 +1,20 @@
-"""The ways to search, by name. Only the one that is asked for is imported."""
+"""The ways to search, by name. Only the one that is asked for is imported.
+
+A searcher of another package is an entry point in the group `cuecard.searchers`: its name = its
+class, or a `SearcherEntry`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
+from cuecard.plugins import PluginMapping
 
 if TYPE_CHECKING:
     from cuecard.search.searcher import Searcher
@@ -40,20 +45,22 @@ class SearcherEntry:
     """A way to search.
 
     Attributes:
-        home: its module here, and its class.
+        home: its module here, and its class; or the class of another package.
         needs: of `NEEDS`.
         in_auto: whether the portfolio has it; not those that do what another one does too, that
             find no words, or that take thousands of calls before they find anything.
         settings: of `SearchSettings`, those that not every searcher has a use for.
     """
 
-    home: tuple[str, str]
+    home: tuple[str, str] | Callable[[], Searcher]
     needs: tuple[str, ...] = ()
     in_auto: bool = True
     settings: tuple[str, ...] = ()
 
     def make(self) -> Searcher:
         """A new one, for one search."""
+        if not isinstance(self.home, tuple):
+            return self.home()
         module, name = self.home
         made: Searcher = getattr(import_module(f"{__name__}.{module}"), name)()
         return made
@@ -69,7 +76,7 @@ class SearcherEntry:
 
 _SWAPS = ("trigger_tokens", "fluency", "population", "step_rows")
 
-SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
+_BUILT_IN: Mapping[str, SearcherEntry] = MappingProxyType(
     {
         AUTO: SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations"), settings=("show",)),
@@ -121,6 +128,29 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
         ),
     }
 )
+_SETTINGS = frozenset(setting for entry in _BUILT_IN.values() for setting in entry.settings)
+
+
+def _offered(name: str, found: Any) -> SearcherEntry:
+    """A searcher of an installed package; the portfolio has it only where its entry says so.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it needs or reads what there is not.
+    """
+    entry = found if isinstance(found, SearcherEntry) else SearcherEntry(found, in_auto=False)
+    if isinstance(entry.home, tuple) or not callable(getattr(entry.home, "propose", None)):
+        raise TypeError("a searcher is a class with a method `propose`, or a SearcherEntry of one")
+    for given, known in ((entry.needs, NEEDS), (entry.settings, _SETTINGS)):
+        if wrong := sorted({*given} - {*known}):
+            raise ValueError(f"no such need or setting: {', '.join(wrong)}")
+    return entry
+
+
+SEARCHERS: PluginMapping[SearcherEntry] = PluginMapping(
+    "cuecard.searchers", "searcher", _BUILT_IN, _offered
+)
+"""Name -> entry."""
 
 
 def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[str]:

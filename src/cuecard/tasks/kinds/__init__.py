@@ -1,10 +1,11 @@
-"""The kinds of tasks: a file each, and the one mapping from name to kind."""
+"""The kinds of tasks: a file each, and the one mapping from name to kind.
+
+A kind of another package is an entry point in the group `cuecard.kinds`: its name = its object.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
-from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ValidationError
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import InitErrorDetails, PydanticKnownError
 
 from cuecard.errors import ConfigError
+from cuecard.plugins import PluginMapping
 from cuecard.tasks.kinds.base import TaskKind
 from cuecard.tasks.kinds.classification import CLASSIFICATION
 from cuecard.tasks.kinds.embedding import EMBEDDING
@@ -26,7 +28,7 @@ from cuecard.tasks.kinds.tagging import TAGGING
 from cuecard.tasks.kinds.text_to_text import TEXT_TO_TEXT
 from cuecard.tasks.similar import nearest
 
-_KINDS: dict[str, TaskKind[Any]] = {
+_BUILT_IN: dict[str, TaskKind[Any]] = {
     kind.name: kind
     for kind in (
         CLASSIFICATION,
@@ -43,11 +45,25 @@ _KINDS: dict[str, TaskKind[Any]] = {
     )
 }
 
-KINDS: Mapping[str, TaskKind[Any]] = MappingProxyType(_KINDS)
-"""Name -> kind."""
 
-GROUP = "cuecard.kinds"
-"""The entry points by which installed packages offer kinds: a kind's name = its object."""
+def _offered(name: str, found: Any) -> TaskKind[Any]:
+    """A kind of an installed package.
+
+    Raises:
+        TypeError: it is not one.
+        ValueError: it is called otherwise.
+    """
+    if not isinstance(found, TaskKind):
+        raise TypeError("a kind is an object of a subclass of cuecard.TaskKind")
+    if found.name != name:
+        raise ValueError(f"it is called {found.name!r}")
+    return found
+
+
+KINDS: PluginMapping[TaskKind[Any]] = PluginMapping(
+    "cuecard.kinds", "kind of task", _BUILT_IN, _offered
+)
+"""Name -> kind."""
 
 
 def register_kind(kind: TaskKind[Any]) -> None:
@@ -56,23 +72,11 @@ def register_kind(kind: TaskKind[Any]) -> None:
     Raises:
         ConfigError: there is another one of that name.
     """
-    if _KINDS.setdefault(kind.name, kind) is not kind:
-        raise ConfigError(
-            "another kind of task has that name",
-            where="kind",
-            got=kind.name,
-            expected="a new name",
-        )
+    KINDS.add(kind.name, kind)
 
 
 def _find(name: object) -> TaskKind[Any] | None:
-    """The kind of that name; of those that installed packages offer, where it is not known yet."""
-    if not isinstance(name, str):
-        return None
-    if name not in KINDS:
-        for entry in entry_points(group=GROUP, name=name):
-            register_kind(entry.load())
-    return KINDS.get(name)
+    return KINDS.get(name) if isinstance(name, str) else None
 
 
 def _known(name: str) -> str:
