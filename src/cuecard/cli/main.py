@@ -95,6 +95,10 @@ COMMANDS = {
         "use.errors",
         "List a run's rows that are answered wrongly, unsurely, or probably mislabelled.",
     ),
+    "table": (
+        "use.table",
+        "Table finished runs: mean and standard deviation over runs that differ in their seed.",
+    ),
     "inspect": (
         "use.inspect",
         "Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.",

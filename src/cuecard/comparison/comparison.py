@@ -41,6 +41,10 @@ _ORDER = (
 _GAINS = {"manual": "gain", "manual_calibrated": "gain_calibrated", "no_prompt": "gain"}
 
 
+TRAINED = "trained: "
+"""How the name of a run's own prompt begins in its table."""
+
+
 @dataclass(frozen=True)
 class Proof:
     """The comparison on the test rows.
@@ -200,7 +204,7 @@ class Comparison:
     def _prompt(self) -> Contestant:
         run, spec = self.run, self.task.spec
         name = (
-            f"trained: {run.prompt.manifest.method}{' with a head' if spec.mode == 'head' else ''}"
+            f"{TRAINED}{run.prompt.manifest.method}{' with a head' if spec.mode == 'head' else ''}"
         )
         return Contestant("prompt", name, "", self.test, run.prompt.nbytes, run.cpu_seconds)
 

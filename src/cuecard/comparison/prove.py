@@ -20,6 +20,7 @@ from cuecard.comparison.prove_plain import (
     compare_zero_shot,
 )
 from cuecard.comparison.run_facts import seeds_of
+from cuecard.comparison.table_files import as_latex, proof_csv
 from cuecard.errors import DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.charts.intervals import contestants, interval_chart
@@ -103,6 +104,7 @@ def prove(
 def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
     """Leave `report.json`, `report.md`, `predictions.jsonl` and the figures in a run's folder.
 
+    The table is in `report.csv` and `report.tex` (LaTeX, booktabs) too.
     Of a task of images, thumbnails of the mistakes that the prompt was the surest of, too.
 
     Args:
@@ -125,6 +127,10 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
     thumbnails, told = write_mistakes(mistakes, folder, "figures/mistakes")
     more = {"surest_mistakes": told} if told else {}
     write_json({**proof.report, **more}, folder / "report.json")
+    if proof.rows:
+        write_text(proof_csv(proof.rows, proof.columns[1:3]), folder / "report.csv")
+        cells = [row.cells() for row in proof.rows]
+        write_text(as_latex(proof.columns, cells), folder / "report.tex")
     write_markdown(
         folder / "report.md",
         title=f"{title}: {run.prompt.manifest.method} on {proof.report['backbone']}",

@@ -37,6 +37,7 @@ _STATE = (
     *("checkpoint.pt", "teachers/checkpoint.pt"),
     *("race/checkpoint.pt", "race/lora/checkpoint.pt"),
     *("log.jsonl", "tracking.json", "result.json", "report.json", "report.md"),
+    *("report.csv", "report.tex", "compare.csv"),
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
     *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
     *("compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg"),

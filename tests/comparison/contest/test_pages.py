@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cuecard.comparison.contest.pages import ReportSection, as_html, as_latex, as_markdown
+from cuecard.comparison.contest.pages import ReportSection, as_html, as_markdown
+from cuecard.comparison.table_files import as_latex
 from cuecard.evaluation.charts.intervals import Scored, interval_chart
 
 HOSTILE = '<script>alert(1)</script> & "x" | `y` $z_1$ 50% #\\'

@@ -26,7 +26,7 @@ def print_compare(outcome: CompareOutcome, out: Console) -> None:
     for note in report["notes"]:
         say(out, note)
     say_line(out, f"\nreport  {outcome.folder}/compare.html")
-    say_line(out, f"table   {outcome.folder}/compare.md, compare.tex, compare.json")
+    say_line(out, f"table   {outcome.folder}/compare.md, compare.tex, compare.csv, compare.json")
 
 
 def print_compare_plan(plan: ComparePlan, out: Console) -> None:

@@ -1,8 +1,7 @@
-"""A contest's report as Markdown, as a page of HTML by itself, and as a table for LaTeX."""
+"""A contest's report as Markdown, and as a page of HTML by itself."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -10,13 +9,6 @@ from html import escape
 from cuecard.evaluation.report import markdown_cells, markdown_text
 from cuecard.html_tables import html_table
 
-# What TeX would take for a command.
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
 _STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
@@ -75,24 +67,4 @@ def as_html(title: str, sections: Sequence[ReportSection]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
         f"<body><main>{''.join(parts)}</main></body></html>\n"
-    )
-
-
-def as_latex(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of the package booktabs."""
-    lines = [
-        f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}",
-        r"\toprule",
-        _tex_row(columns),
-        r"\midrule",
-        *map(_tex_row, rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _tex_row(cells: Sequence[str]) -> str:
-    return (
-        " & ".join(re.sub(r"[\\~^&%$#_{}]", lambda m: _TEX[m.group()], c) for c in cells) + r" \\"
     )

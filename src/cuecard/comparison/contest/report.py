@@ -10,7 +10,7 @@ from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.comparison.contest.contender import Contest
 from cuecard.comparison.contest.general_texts import GeneralTexts
 from cuecard.comparison.contest.notes import notes
-from cuecard.comparison.contest.pages import ReportSection, as_html, as_latex, as_markdown
+from cuecard.comparison.contest.pages import ReportSection, as_html, as_markdown
 from cuecard.comparison.contest.result import ContestResult
 from cuecard.comparison.contest.table import (
     Facts,
@@ -20,6 +20,7 @@ from cuecard.comparison.contest.table import (
     interval_in,
     scores_and_costs,
 )
+from cuecard.comparison.table_files import as_csv, as_latex
 from cuecard.evaluation.charts.curves import curve_chart
 from cuecard.evaluation.charts.intervals import Scored, interval_chart
 from cuecard.evaluation.charts.pareto import Priced, pareto_chart
@@ -29,6 +30,12 @@ from cuecard.tasks.kinds import KINDS
 from cuecard.types import Interval
 
 JSON, MARKDOWN, HTML, LATEX = "compare.json", "compare.md", "compare.html", "compare.tex"
+CSV = "compare.csv"
+# A contestant's facts that are one number or text, in the order of the CSV file.
+_NUMBERS = (
+    *("validation", "parameters", "bytes_per_task", "prompt_tokens", "cpu_seconds", "seconds"),
+    *("test_seconds", "peak_bytes", "cost"),
+)
 _COSTS = "What a task costs, and what it does to the backbone"
 DOTS, CURVE = "compare.svg", "learning-curve.svg"
 _PARETO = "Score by what it costs"
@@ -77,7 +84,7 @@ def _general(general: GeneralTexts | str) -> dict[str, Any]:
 
 
 def write_report(report: Mapping[str, Any], folder: Path, title: str) -> None:
-    """Leave the report as JSON, Markdown, HTML and LaTeX, and its figures as SVG."""
+    """Leave the report as JSON, Markdown, HTML, LaTeX and CSV, and its figures as SVG."""
     sections, last = report_sections(report), report["contests"][-1]
     heading = f"{title}: contestants on {report['backbone']}"
     write_json(report, folder / JSON)
@@ -87,6 +94,19 @@ def write_report(report: Mapping[str, Any], folder: Path, title: str) -> None:
     write_text(as_markdown(heading, sections), folder / MARKDOWN)
     write_text(as_html(heading, sections), folder / HTML)
     write_text(as_latex(columns(last, score_name(report)), cells(last)), folder / LATEX)
+    write_text(_csv(report), folder / CSV)
+
+
+def _csv(report: Mapping[str, Any]) -> str:
+    """Every contestant of every number of training rows."""
+    rows = []
+    for contest in report["contests"]:
+        for name, each in contest["contestants"].items():
+            ends = each["ci95"] or (None, None)
+            own = (name, each["title"], contest["train_rows"], each["score"])
+            rows.append([*own, *ends, *(each[number] for number in _NUMBERS)])
+    score = score_name(report)
+    return as_csv(("contestant", "title", "train_rows", score, "low", "high", *_NUMBERS), rows)
 
 
 def report_sections(report: Mapping[str, Any]) -> list[ReportSection]:

@@ -15,7 +15,8 @@ from cuecard.runs.compare.recipe import CompareRecipe
 from cuecard.runs.compare.run import run_compare
 from support.command_line import Call
 
-FILES = {"compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg", "compare.yaml"}
+FORMS = ("html", "json", "md", "tex", "csv", "svg", "yaml")
+FILES = {f"compare.{form}" for form in FORMS}
 
 
 @pytest.fixture

@@ -45,9 +45,9 @@ def compare(
 
     Takes the data and settings of `cuecard train`; those of the method are prompt tuning's. Each
     contestant chooses on the validation rows, and answers the test rows once. The folder (`--out`,
-    by default runs/DATA-compare) gets `compare.html`, `compare.md`, `compare.tex`, `compare.json`
-    and a folder for each contestant. The same command again resumes a stopped comparison, and takes
-    more contestants.
+    by default runs/DATA-compare) gets `compare.html`, `.md`, `.tex`, `.csv`, `.json` and a folder
+    for each contestant. The same command again resumes a stopped comparison, and takes more
+    contestants.
 
     Example: cuecard compare tickets.csv --contestants tfidf,zero-shot,prompt-tuning,lora
 
