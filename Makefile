@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
+.PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving bench-serving-1000 \
 	bench-methods bench-multitask meta-init bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-compare bench-compile bench-vision bench-vision-speed bench-embedding board-picture advice lint format clean $(VENV)
 
 help:  ## list the targets
@@ -86,6 +86,9 @@ bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memo
 
 bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there, and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bench-serving-1000: $(STAMP)  ## 1,000 named prompts over HTTP, beside one of each kind; about half an hour
+	$(BIN)/python -m benchmarks.serving.thousand $(ARGS)
 
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; three hours, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)

@@ -20,7 +20,7 @@ from benchmarks.multitask.tables import multitask_table
 from benchmarks.places import RESULTS, ROOT
 from benchmarks.search.peers_tables import search_peers_table
 from benchmarks.search.tables import races_table, search_figure, search_table
-from benchmarks.serving.tables import serving_table
+from benchmarks.serving.tables import serving_table, thousand_table
 from benchmarks.training.tables import precision_table, shares_figure, training_table
 from benchmarks.vision.tables import speed_table, vision_figure, vision_table
 
@@ -82,6 +82,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("vision_speed", "speed.md", speed_table),
         DocTable("precision", "speed.md", precision_table),
         DocTable("serving", "serving-engine.md", serving_table),
+        DocTable("serving_1000", "serving-engine.md", thousand_table),
         DocTable("methods", "methods.md", methods_table, methods_figure),
         DocTable("methods_few", "methods.md", methods_table),
         DocTable("multitask", "few-shot.md", multitask_table),

@@ -5,10 +5,8 @@ GraphRAG lives in `.graphrag` (`make .graphrag`), since it pins a great deal tha
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +15,12 @@ from typing import Any
 from urllib.request import urlopen
 
 from benchmarks.places import ROOT
+from benchmarks.server_process import serving
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.registry import Registry
 
 HOME = ROOT / ".graphrag"
 _PYTHON = HOME / "bin" / "python"
-_END = 60.0
 SECONDS = 3600
 """That an answer may take: small machines are slow."""
 
@@ -65,7 +63,7 @@ def _summed(lines: Sequence[str], name: str, label: str) -> float:
 
 @contextmanager
 def served(model: str, folder: Path, threads: int = 1) -> Iterator[Served]:
-    """A server of a model, which is ended afterwards.
+    """A server of a model without prompts, which is ended afterwards.
 
     Args:
         folder: gets the server's log, and an empty registry.
@@ -75,38 +73,9 @@ def served(model: str, folder: Path, threads: int = 1) -> Iterator[Served]:
     """
     registry = folder / "registry"
     Registry(registry).create()
-    command = [
-        *(sys.executable, "-m", "cuecard", "serve", "--backbone", model, "--port", "0", "--json"),
-        *("--registry", str(registry), "--timeout", str(SECONDS)),
-    ]
-    env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     log = folder / f"serve-{Path(model).name}.log"
-    with log.open("w") as errors:
-        server = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env, cwd=ROOT
-        )
-        try:
-            facts = _facts(server, log)
-            yield Served(f"{facts['url']}/v1", str(facts["backbone"]))
-        finally:
-            server.terminate()
-            try:
-                server.wait(_END)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-def _facts(server: subprocess.Popen[str], log: Path) -> dict[str, Any]:
-    """What it says of itself once it listens."""
-    assert server.stdout is not None
-    seen = ""
-    for line in server.stdout:
-        row = json.loads(line) if line.startswith("{") else {}
-        if "url" in row:
-            return dict(row)
-        seen = line
-    raise ConfigError("the server did not start", where=str(log), got=seen.strip()[:300])
+    with serving(model, registry, log, ("--timeout", str(SECONDS)), threads) as server:
+        yield Served(f"{server.url}/v1", server.model)
 
 
 def run_graphrag(arguments: Sequence[str], log: Path, seconds: float = 7200.0) -> None:

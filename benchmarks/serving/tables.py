@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import NOT_YET, machine_line
 from benchmarks.training.tables import measured_on
 
 SERVED = (
@@ -45,6 +47,38 @@ def serving_table(results: dict[str, Any]) -> str:
         f"answers of {results['new_tokens']} tokens at most. {measured_on(results)}",
     ]
     return "\n".join([*lines, "", "\n\n".join(about)])
+
+
+def thousand_table(results: dict[str, Any]) -> str:
+    """Markdown: many named prompts over HTTP beside one of each kind."""
+    if not results:
+        return NOT_YET
+    lines = [
+        "| served over HTTP | requests per CPU-second | per second | median answer | 99% within |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    many, few = results["many"], results["one"]
+    told = {"many": f"{many['prompts']:,} prompts", "one": "one of each kind"}
+    for name, each in results["traffic"].items():
+        lines.append(
+            f"| {told[name]} | {each['per_cpu_s']:.1f} | {each['per_s']:.1f} "
+            f"| {1000 * each['p50_s']:,.0f} ms | {1000 * each['p99_s']:,.0f} ms |"
+        )
+    plan, over, traffic = results["plan"], results["over_one"], results["traffic"].values()
+    asked = sum(each["requests"] for each in traffic)
+    wrong = sum(each["crossed"] for each in traffic)
+    about = (
+        f"Requests per CPU-second {over['rate_per_cpu_s']:.2f} of those to one prompt of each "
+        f"kind, 99% within {over['p99']:.2f} times its time; {wrong:,} of {asked:,} answers were "
+        f"another prompt's, {sum(each['failed'] for each in traffic):,} failed. Ready after "
+        f"{many['ready_s']:.1f} s with {many['prompts']:,} prompts and {few['ready_s']:.1f} s with "
+        f"{few['prompts']:,}; then {many['ready_bytes'] / 2**20:,.0f} and "
+        f"{few['ready_bytes'] / 2**20:,.0f} MiB, {many['bytes'] / 2**20:,.0f} MiB after the "
+        f"traffic. Of ten prompts six are vectors and one keys and values for labels, three "
+        f"vectors for texts of 16 tokens; names follow Zipf's law "
+        f"(s = {plan['zipf']}), 64 clients. {Path(plan['backbone']).name} in {plan['dtype']}."
+    )
+    return "\n".join([*lines, "", about, "", machine_line(results)])
 
 
 def _vllm_lines(results: dict[str, Any]) -> list[str]:
