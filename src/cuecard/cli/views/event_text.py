@@ -111,11 +111,13 @@ def _racing(event: Event) -> str:
     if "needs" in event:
         fewest = f"the fewest steps that are made take about {event['needs']:,.1f} s"
         return f"A budget of {event['budget']} is too small: {fewest}"
-    budget = f"{event['budget']} in all; --budget sets it"
+    # Of a comparison's contestant it follows from the steps of the others.
+    flag = "--steps" if "contestant" in event else "--budget"
+    budget = f"{event['budget']} in all; {flag} sets it"
     if not event["steps"]:
         if not event["left_out"]:
             return f"One method fits the backbone and the task, and is trained at once ({budget})"
-        return f"A budget of {event['budget']} has no room for a race; --budget sets it"
+        return f"A budget of {event['budget']} has no room for a race; {flag} sets it"
     count = counted(len(event["contestants"]), "contestant")
     return f"Racing {count} for {counted(event['steps'], 'step')} each ({budget})"
 
