@@ -52,7 +52,7 @@ def films(count: int) -> str:
 
 
 def test_the_two_commands_are_targets() -> None:
-    commands = [line.split("#")[0].split() for line in block("# cuecard", "sh").splitlines()]
+    commands = [line.split("#")[0].split() for line in block("## Try it", "sh").splitlines()]
     assert commands == [["make", "demo"], ["make", "test"]]
     for _, target in commands:
         plan = subprocess.run(
