@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from cuecard.training.compiling.full_text import FullText, with_place
 from cuecard.training.compiling.library import TextLibrary
 from cuecard.training.compiling.outcome import CompileRun
 from cuecard.training.compiling.questions import QuestionWriter
+from cuecard.training.distilling.together import TRAINING
 from cuecard.training.setup import key_of
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Record
@@ -73,6 +75,8 @@ def run_compile(
         for name, recipe in recipes.items():
             claim = places[name].claimed(recipe, overwrite=overwrite, fits=made[name][0].fits)
             claims.enter_context(claim)
+        if overwrite:  # each one's own state is gone by now
+            shutil.rmtree(folder / TRAINING, ignore_errors=True)
         reports = {name: places[name].report(key, ["prompt"]) for name, (_, _, key) in made.items()}
         left = {name: made[name][0] for name, report in reports.items() if report is None}
         runs = _run(left, folder, observer, alone=len(recipes) == 1)

@@ -130,6 +130,13 @@ def test_several_texts_are_compiled_at_once(
     assert again.code == 0, again.err
     lines = [json.loads(line) for line in again.out.splitlines()]  # nothing was trained again
     assert [line["kept"] for line in lines] == [each["kept"] for each in reports.values()]
+    anew = cuecard(*words, "--overwrite", "--json")
+    assert anew.code == 0, anew.err
+    events = [json.loads(line) for line in anew.out.splitlines()]
+    assert {event["step"] for event in events if event["event"] == "step"} == {*range(1, 7)}
+    assert [each["kept"] for each in events if each["event"] == "result"] == [
+        each["kept"] for each in reports.values()
+    ]
     third = tmp_path / "third.md"
     third.write_text(TEXT.replace("lazy", "good"), encoding="utf-8")
     more = cuecard(*words[:2], third, *words[2:], "--json")
