@@ -164,6 +164,16 @@ advice: $(STAMP)  ## what `cuecard advise` goes by, made anew of the benchmarks'
 bench-learning: $(STAMP)  ## auto, LoRA, PEFT and TF-IDF within budgets of CPU time; hours, goes on where it was
 	$(BIN)/python -m benchmarks.learning $(ARGS)
 
+DOCS_STAMP := $(VENV)/.docs
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[docs]' -c constraints.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS_STAMP)  ## the site of docs/ with references made of the code, into site/; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -c docs/site -d $(VENV)/doctrees docs site $(ARGS)
+
 demo-headlines: $(STAMP)  ## news headlines with flan-t5-small; leaves runs/demo-headlines
 	$(BIN)/cuecard demo --task headlines $(ARGS)
 
@@ -172,6 +182,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) $(VLLM) $(PEERS) $(GRAPHRAG) build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) $(PEERS) $(GRAPHRAG) build dist site docs/reference htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
