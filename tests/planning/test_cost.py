@@ -105,10 +105,30 @@ def test_numbers_of_a_prompt() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"model_type": "no-such"}', '{"model_type": "t5"}', None]
+    ("text", "said"),
+    [
+        ("", "no JSON"),
+        ("[]", "without a model_type"),
+        ('{"hidden_size": 8}', "without a model_type"),
+        ('{"model_type": "no-such"}', "which transformers does not know"),
+        ('{"model_type": "t5"}', "no causal language model"),
+        (
+            '{"model_type": "bert", "architectures": ["BertForMaskedLM"]}',
+            "no causal language model",
+        ),
+        ('{"model_type": "llama", "hidden_size": "big"}', "hidden_size"),
+        (
+            '{"model_type": "llama", "hidden_size": 100, "num_attention_heads": 7}',
+            "attention heads",
+        ),
+        ('{"model_type": "llama", "hidden_size": -64}', "negative"),
+        ('{"model_type": "llama", "num_hidden_layers": 0}', "0 layers"),
+        (None, "No such file or directory"),
+    ],
 )
-def test_what_is_no_configuration_is_refused(text: str | None, tmp_path: Path) -> None:
+def test_what_is_no_configuration_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "config.json").write_text(text)
-    with pytest.raises(BackboneError, match="this configuration cannot be read"):
+    with pytest.raises(BackboneError, match="this configuration cannot be read") as refused:
         ModelShape.of(tmp_path)
+    assert said in str(refused.value.got) and len(str(refused.value.got)) <= 210

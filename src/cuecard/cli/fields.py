@@ -187,7 +187,8 @@ def named(error: ConfigError, flags: Mapping[str, str]) -> ConfigError:
         flags: a setting's key -> what its flag is called.
     """
     key = re.sub(r"\.\d+$", "", (error.where or "").rpartition(", ")[2])  # without an item's number
-    flag = next((flags[k] for k in (key, f"method.{key}", f"{key}.name") if k in flags), None)
+    keys = (key, f"method.{key}", f"compiling.{key}", f"{key}.name")
+    flag = next((flags[k] for k in keys if k in flags), None)
     return error if flag is None else error.replaced(where=flag)
 
 

@@ -30,6 +30,7 @@ class Gpu:
     source: str
 
 
+_MOST = 100_000
 _PCIE4, _PCIE5 = 32e9, 64e9
 _LISTED = (
     Gpu("A10", 125e12, 24e9, _PCIE4, "NVIDIA A10 data sheet"),
@@ -60,8 +61,15 @@ class Machine:
         Raises:
             ConfigError: another form, or a GPU that is not listed, with the most similar one.
         """
-        found = re.fullmatch(r"(?:([1-9][0-9]{0,4}) ?x ?)?([\w-]+)", text.strip(), re.IGNORECASE)
+        found = re.fullmatch(r"(?:(-?[0-9]+) ?x ?)?([a-z][\w-]+)", text.strip(), re.IGNORECASE)
         name = found.group(2).upper() if found else text
+        if found is not None and not 1 <= int(found.group(1) or 1) <= _MOST:
+            raise ConfigError(
+                "not a number of GPUs",
+                where="--gpus",
+                got=text,
+                expected=f"1 to {_MOST:,} of them, such as 8xH100",
+            )
         if found is None or name not in GPUS:
             near = difflib.get_close_matches(name, GPUS, 1, 0.5)
             raise ConfigError(

@@ -35,9 +35,11 @@ class PlanSettings(BaseModel):
         "are not needed."
     )
     gpus: str = Field(description="How many of which GPUs, such as 8xH100.")
-    rows: int = Field(ge=1, description="Training rows.")
+    rows: int = Field(ge=1, le=10**12, description="Training rows.")
     length: int = Field(default=256, ge=1, description="Tokens of a row, the prompt's apart.")
-    epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False, description="Passes over them.")
+    epochs: float = Field(
+        default=3.0, gt=0, le=10_000, allow_inf_nan=False, description="Passes over them."
+    )
     batch_rows: int = Field(default=32, ge=1, description="Rows per step, of all GPUs together.")
     method: Trained = Field(default="prompt-tuning", description="What is trained.")
     prompt_length: int = Field(default=20, ge=1, description="The prompt's positions.")
@@ -46,8 +48,9 @@ class PlanSettings(BaseModel):
     )
     mfu: float = Field(
         default=0.35,
-        gt=0,
+        ge=0.01,
         le=1,
+        allow_inf_nan=False,
         description="Model FLOPs utilisation: the share of the GPU's peak that is reached. An "
         "assumption; nothing here measures it.",
     )
@@ -149,7 +152,7 @@ def plan_training(settings: PlanSettings, config: Path) -> HardwarePlan:
         shape,
         trained_numbers(shape, settings.method, settings.prompt_length),
         steps,
-        steps * settings.batch_rows * tokens,
+        math.ceil(settings.rows * settings.epochs) * tokens,
         cost.step(recompute=False) / tokens,
         tuple(_way(way, settings, machine, shape, steps) for way in ways),
     )

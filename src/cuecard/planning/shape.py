@@ -45,20 +45,25 @@ class ModelShape:
             BackboneError: none, or none of a causal language model that transformers knows.
         """
         file = path / "config.json" if path.is_dir() else path
+        values = _values(file)
         transformers = import_transformers()
+        kind = str(values["model_type"])
+        if kind not in transformers.CONFIG_MAPPING:
+            raise _unusable(file, f"the model type {kind!r}, which transformers does not know")
         try:
-            values = json.loads(file.read_text(encoding="utf-8"))
             config = transformers.AutoConfig.for_model(**values)
+        except Exception as error:  # whatever its own checks raise
+            raise _unusable(file, _told(error)) from error
+        encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+        if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
+            encoder and not config.is_decoder
+        ):
+            raise _unusable(file, f"the model type {kind!r}, which is no causal language model")
+        try:
             with torch.device("meta"):
-                model = transformers.AutoModelForCausalLM.from_config(config)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BackboneError(
-                "this configuration cannot be read",
-                where=str(file),
-                got=str(error).splitlines()[0][:200] if str(error) else type(error).__name__,
-                expected="the config.json of a causal language model that transformers knows",
-            ) from error
-        return cls.of_model(model)
+                return cls.of_model(transformers.AutoModelForCausalLM.from_config(config))
+        except Exception as error:  # sizes that do not fit together, in whatever way it notices
+            raise _unusable(file, _told(error)) from error
 
     @classmethod
     def of_model(cls, model: Any) -> Self:
@@ -69,6 +74,8 @@ class ModelShape:
         for module in model.modules():
             if isinstance(module, nn.Embedding):
                 outside |= {id(p) for p in module.parameters()}
+        if config.num_hidden_layers < 1:
+            raise ValueError(f"{config.num_hidden_layers} layers")
         inside = [p for p in model.parameters() if p.ndim > 1 and id(p) not in outside]
         chosen = _chosen_share(config)
         return cls(
@@ -83,6 +90,37 @@ class ModelShape:
             # All experts of a layer are one tensor of three dimensions.
             active=sum(p.numel() * (chosen if p.ndim > 2 else 1.0) for p in inside),
         )
+
+
+def _values(file: Path) -> dict[str, Any]:
+    """
+    Raises:
+        BackboneError: no file, or none of a model.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unusable(file, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _unusable(file, f"no JSON: {error}") from error
+    if not isinstance(found, dict) or not found.get("model_type"):
+        raise _unusable(file, "JSON without a model_type")
+    return found
+
+
+def _told(error: Exception) -> str:
+    """What a library says is wrong, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200] or type(error).__name__
+
+
+def _unusable(file: Path, got: str) -> BackboneError:
+    return BackboneError(
+        "this configuration cannot be read",
+        where=str(file),
+        got=got,
+        expected="the config.json of a causal language model that transformers knows",
+    )
 
 
 def _chosen_share(config: Any) -> float:

@@ -10,6 +10,7 @@ from cuecard.errors import ConfigError, TemplateError
 from cuecard.names import data_source
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.readers.plain_lines import is_plain, read_lines
+from cuecard.tasks.similar import nearest
 from cuecard.tasks.task import text_columns
 from cuecard.tasks.template import Template, escape
 from cuecard.types import Record
@@ -130,13 +131,21 @@ def files_by_name(
         what: has the names, in a word.
 
     Raises:
-        ConfigError: two files for one name.
+        ConfigError: two files for one name, or a name that there is not.
     """
     names = [*names]
     own: dict[str, str] = {}
     shared: list[str] = []
     for text in given:
         name, equals, file = text.partition("=")
+        if equals and name not in names and not Path(text).exists():
+            raise ConfigError(
+                f"there is no {what} of this name",
+                where=flag,
+                got=text,
+                expected=f"FILE, or NAME=FILE with one of the names {', '.join(names)}",
+                hint=nearest(name, names),
+            )
         if not (equals and name in names):
             shared.append(text)
         elif own.setdefault(name, file) != file:

@@ -144,14 +144,15 @@ def names_of(texts: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for text in texts:
-        name = Path(text).stem.replace(" ", "-")
-        if found.setdefault(name, text) != text:
+        name = Path(text).stem
+        if name in found:
             raise ConfigError(
                 "two texts have one name",
                 where="TEXT",
                 got=f"{found[name]} and {text}",
                 expected="names that differ: rename a file, or compile one after the other",
             )
+        found[name] = text
     return found
 
 

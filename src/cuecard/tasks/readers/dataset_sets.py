@@ -36,7 +36,8 @@ _FILES = (
 
 def looks_like_hub_name(source: str) -> bool:
     """Whether a source that is no file can be `name`, `owner/name` or `owner/name:config`."""
-    return _HUB_NAME.fullmatch(source) is not None and ".." not in source
+    is_name = _HUB_NAME.fullmatch(source) is not None and ".." not in source
+    return is_name and not source.endswith(".txt")  # a file of lines, mistyped
 
 
 def is_hub_layout(path: Path) -> bool:

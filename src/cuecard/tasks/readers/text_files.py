@@ -40,7 +40,7 @@ def read_text(path: Path) -> str:
             hint="save the file as UTF-8",
         ) from error
     if not text.strip():
-        raise DataError("the file is empty", where=str(path), got="no text", expected="rows")
+        raise DataError("the file is empty", where=str(path), got="no text", expected="some text")
     _refuse_nul(text, path)
     return text
 

@@ -188,6 +188,15 @@ def test_texts_that_cannot_be_told_apart(
     assert refused.code == 2 and "two texts have one name" in refused.err
     refused = cuecard(*words, "--inputs", tmp_path / "b.txt")
     assert refused.code == 2 and "several files for one text" in refused.err
+    refused = cuecard(*words, "--inputs", f"handbok={tmp_path / 'b.txt'}")
+    assert refused.code == 2 and "did you mean 'handbook'" in refused.err
+    refused = cuecard(words[0], words[1], words[1], *words[2:])
+    assert refused.code == 2 and "two texts have one name" in refused.err
+    spaced = tmp_path / "the policy.md"
+    spaced.write_text(TEXT)
+    missing = ["--inputs", "the policy=none.txt"]
+    refused = cuecard(*words[:2], spaced, *words[2:], *missing)
+    assert refused.code == 2 and "there is no such file" in refused.err, refused.err
     refused = cuecard(*words, "--lr", "auto")
     assert refused.code == 2 and "a compilation tries no learning rates" in refused.err
 
@@ -217,9 +226,9 @@ def test_mistakes(cuecard: Call, words: list[object], tmp_path: Path) -> None:
     lines.write_text("a film\nanother\n")
     for given, said in (
         (["compile"], "there is no text"),
-        (["compile", empty, "--inputs", lines], "the file is empty"),
+        (["compile", empty, "--inputs", lines], "expected: some text"),
         (["compile", tmp_path / "none.md", "--inputs", lines], "cannot be read"),
-        ([*words, "--into", "0"], "not the lengths of prompts"),
+        ([*words, "--into", "0"], "where: --into"),
         ([*words, "--into", "4000"], "not the lengths of prompts"),
         ([*words, "--into", "400"], "the text is shorter than the prompt"),
         ([*words, "--template", "{text} {prompt}"], "differ from input to input"),

@@ -51,6 +51,7 @@ def test_several_runs_at_once_are_refused(
     if setting[1] == "auto":
         words = [word for word in words if word not in ("--length", "3", "--init", "random")]
     monkeypatch.setattr(sys, "argv", ["cuecard", *words])
-    done = run_in_process(capsys, *words, *setting)
-    assert done.code == 2 and "one prompt together" in done.err
+    for more in ([], ["--dry-run"]):
+        done = run_in_process(capsys, *words, *setting, *more)
+        assert done.code == 2 and "one prompt together" in done.err
     assert not (tmp_path / "run").exists()

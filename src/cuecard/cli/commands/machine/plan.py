@@ -9,6 +9,7 @@ from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_facts, print_table, say, say_line
 from cuecard.planning.plan import PlanSettings
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.planning.plan import HardwarePlan, PlannedWay
@@ -62,8 +63,8 @@ def _print(found: HardwarePlan) -> None:
             ("backbone", f"{shape.parameters:,} parameters, {shape.layers} layers"),
             ("prompt", f"{found.trained:,} numbers ({settings.method})"),
             ("GPU", f"{gpu.name}, {gpu.flops / 1e12:,.0f} bf16 TFLOP/s, {gpu.memory / 1e9:.0f} GB"),
-            ("training", f"{found.steps:,} steps, {found.tokens:,} tokens"),
-            ("work", f"{found.flops_per_token / 1e9:,.2f} GFLOP per token, forward and backward"),
+            ("training", f"{counted(found.steps, 'step')}, {found.tokens:,} tokens"),
+            ("work", f"{found.flops_per_token / 1e9:,.3g} GFLOP per token, forward and backward"),
             ("assumed", f"{settings.mfu:.0%} of the peak is reached (--mfu)"),
         ],
     )
@@ -83,6 +84,8 @@ def _row(way: PlannedWay) -> tuple[str, ...]:
 
 
 def _time(hours: float) -> str:
+    if hours < 1 / 30:
+        return f"{3600 * hours:,.3g} s"
     if hours < 1:
         return f"{60 * hours:,.1f} min"
     return f"{hours:,.1f} h" if hours < 48 else f"{hours / 24:,.1f} days"

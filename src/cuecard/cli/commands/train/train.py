@@ -53,6 +53,7 @@ def train(
         plan = RunFolder(resume_folder, Recipe).to_resume()
     else:
         plan = given.recipe("cuecard train", unnamed=None)
+    check_shared(plan, launch or 1)
     if dry:
         from cuecard.cli.views.plan import print_plan
         from cuecard.runs.dry_run import dry_run
@@ -64,7 +65,6 @@ def train(
     from cuecard.training.parallel.joining import Place, joined
     from cuecard.training.parallel.local_processes import launched, this_command
 
-    check_shared(plan, launch or 1)
     shown = TrainView if plan.seeds == 1 else SweepView
     with launched(launch, this_command()) as others:
         place = Place.of(os.environ)
