@@ -17,8 +17,8 @@ from cuecard.errors import ConfigError
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
+from cuecard.search.asker import request_key
 from cuecard.search.budget import Amount, SearchBudget
-from cuecard.search.candidate import digest
 from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.settings import SearchSettings
@@ -70,7 +70,7 @@ class MortalLLM(ScriptedLLM):
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         self._death.may_come()
         found = await super().complete(request)
-        self.paid.append(digest([self.name, asdict(request)]))
+        self.paid.append(request_key(self.name, request))
         self.took += Amount(1, found.usage.tokens, PRICE.of(found.usage))
         self._death.may_come()
         return found

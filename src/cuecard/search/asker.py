@@ -98,10 +98,7 @@ class Asker:
         raise AssertionError("unreachable")
 
     def _key(self, request: LLMRequest) -> str:
-        asked = asdict(request)
-        if request.schema is None:
-            del asked["schema"]  # as journals have it that are older than schemas
-        return digest([self.llm.name, asked])
+        return request_key(self.llm.name, request)
 
     async def _call(self, request: LLMRequest, most: Amount) -> CallAnswer:
         try:
@@ -136,3 +133,11 @@ class Asker:
 
 def _read(row: dict[str, Any]) -> LLMAnswer:
     return LLMAnswer(**{**row, "usage": TokenUsage(**row["usage"])})
+
+
+def request_key(model: str, request: LLMRequest) -> str:
+    """What a journal knows a request to a model by."""
+    asked = asdict(request)
+    if request.schema is None:
+        del asked["schema"]  # as journals have it that are older than schemas
+    return digest([model, asked])

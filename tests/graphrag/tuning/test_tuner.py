@@ -27,7 +27,7 @@ from cuecard.graphrag.tuning.tuner import TunedSources, Tuner
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
-from cuecard.search.asker import Asker
+from cuecard.search.asker import Asker, request_key
 from cuecard.search.budget import BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
@@ -309,7 +309,7 @@ class MortalLLM(ScriptedLLM):
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         self._death.may_come()
         found = await super().complete(request)
-        self._paid.append(digest([self.name, asdict(request)]))
+        self._paid.append(request_key(self.name, request))
         self._death.may_come()
         return found
 
