@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cuecard.artifacts import Prompt
+from cuecard.backbones.adapters.adapter import Adapter
 from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
 from cuecard.comparison.contest.contenders.prompts import (
     loaded_prompt,
@@ -50,7 +52,7 @@ class TunedLora:
             nbytes=nbytes_of(run),
             cpu_seconds=tried.cpu_seconds,
             seconds=tried.seconds,
-            loaded=partial(loaded_lora, contest.backbone, run),
+            loaded=partial(loaded_lora, contest.backbone, run.adapter, run.prompt),
             facts={
                 **run_facts_of(run),
                 "adapter": run.adapter.digest,
@@ -83,12 +85,12 @@ def adapter_nbytes(run: LoraRun) -> int:
 
 
 @contextmanager
-def loaded_lora(backbone: Backbone, run: LoraRun) -> Iterator[Loaded]:
-    """The backbone with the adapter merged, and the prompt that is with it."""
+def loaded_lora(backbone: Backbone, adapter: Adapter, prompt: Prompt) -> Iterator[Loaded]:
+    """The backbone with an adapter merged, and the prompt that is with it."""
     # Inputs that were kept are those of the layers as they were.
     with (
         backbone.forgetting(),
-        merged(backbone, run.adapter),
-        loaded_prompt(backbone, run.prompt) as loaded,
+        merged(backbone, adapter),
+        loaded_prompt(backbone, prompt) as loaded,
     ):
         yield loaded

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
-from cuecard.comparison.contest.contenders.lora import TunedLora, adapter_nbytes
+from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contenders.lora import TunedLora, adapter_nbytes, loaded_lora
 from cuecard.comparison.contest.contenders.prompts import (
     TunedPrompt,
-    loaded_prompt,
     losses_text,
     run_facts_of,
 )
 from cuecard.methods import PromptTuning
-from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup
-from cuecard.training.train_lora import LoraRun
 from cuecard.training.trainables.lora import merged
 
 _LORA, _PROMPT = TunedLora(), TunedPrompt(PromptTuning.name)
@@ -59,7 +55,7 @@ class PromptOnLora:
             nbytes=adapter_nbytes(below.best) + run.prompt.nbytes,
             cpu_seconds=below.cpu_seconds + tried.cpu_seconds,
             seconds=below.seconds + tried.seconds,
-            loaded=partial(_loaded, contest, below.best, run),
+            loaded=partial(loaded_lora, backbone, below.best.adapter, run.prompt),
             facts={
                 **run_facts_of(run),
                 "adapter": below.best.adapter.digest,
@@ -67,15 +63,3 @@ class PromptOnLora:
                 "losses": losses_text(tried.losses),
             },
         )
-
-
-@contextmanager
-def _loaded(contest: Contest, lora: LoraRun, run: Run) -> Iterator[Loaded]:
-    """The backbone with the adapter merged, and the prompt that was trained on both."""
-    backbone = contest.backbone
-    with (
-        backbone.forgetting(),
-        merged(backbone, lora.adapter),
-        loaded_prompt(backbone, run.prompt) as loaded,
-    ):
-        yield loaded

@@ -52,7 +52,7 @@ class LoraWithPrompt:
             nbytes=nbytes_of(run),
             cpu_seconds=before.cpu_seconds + tried.cpu_seconds,
             seconds=before.seconds + tried.seconds,
-            loaded=partial(loaded_lora, contest.backbone, run),
+            loaded=partial(loaded_lora, contest.backbone, run.adapter, run.prompt),
             facts={
                 **run_facts_of(run),
                 "adapter": run.adapter.digest,
