@@ -343,6 +343,9 @@ def test_a_race_makes_the_steps_of_all_rates(tmp_path: Path) -> None:
     assert race.switch is not None and race.switch.mixes
     (told,) = [e for e in seen if e["event"] == "race"]
     assert told["budget"] == f"{2 * CONFIG.steps} steps" and told["contestant"] == "auto"
+    assert told["set_by"] == "training.steps"
+    (best,) = [e for e in seen if e["event"] == "chosen"]
+    assert best["contestant"] == "auto" and best["candidate"] in told["contestants"]
     assert race.facts["method"] and race.facts["steps"] <= 2 * CONFIG.steps
     assert race.facts["digest"] != tuned.facts["digest"]
     given = replace(contest, config=CONFIG.model_copy(update={"lr": 0.01}), folder=None)

@@ -111,26 +111,30 @@ def _racing(event: Event) -> str:
     if "needs" in event:
         fewest = f"the fewest steps that are made take about {event['needs']:,.1f} s"
         return f"A budget of {event['budget']} is too small: {fewest}"
-    # Of a comparison's contestant it follows from the steps of the others.
-    flag = "--steps" if "contestant" in event else "--budget"
-    budget = f"{event['budget']} in all; {flag} sets it"
+    setting = event.get("set_by", "--budget")
+    budget = f"{event['budget']} in all; {setting} sets it"
     if not event["steps"]:
         if not event["left_out"]:
             return f"One method fits the backbone and the task, and is trained at once ({budget})"
-        return f"A budget of {event['budget']} has no room for a race; {flag} sets it"
+        return f"A budget of {event['budget']} has no room for a race; {setting} sets it"
     count = counted(len(event["contestants"]), "contestant")
     return f"Racing {count} for {counted(event['steps'], 'step')} each ({budget})"
 
 
 def _raced(event: Event) -> str:
     if event["diverged"]:
-        return f"  {event['contestant']}: diverged"
+        return f"  {_racer(event)}: diverged"
     accuracy = "" if event["accuracy"] is None else f"accuracy {event['accuracy']:.3f}, "
-    return f"  {event['contestant']}: validation {accuracy}loss {event['loss']:.4f}"
+    return f"  {_racer(event)}: validation {accuracy}loss {event['loss']:.4f}"
 
 
 def _chosen(event: Event) -> str:
-    return f"Chosen: {event['contestant']}"
+    return f"Chosen: {_racer(event)}"
+
+
+def _racer(event: Event) -> str:
+    """Who raced: within a comparison's contestant, one of its candidates."""
+    return str(event.get("candidate", event["contestant"]))
 
 
 def _lora(event: Event) -> str:

@@ -42,7 +42,7 @@ class RacedMethods:
         if contest.folder is not None:
             race.fits(contest.folder)
         try:
-            run = race.run(contest.folder, contest.tell)
+            run = race.run(contest.folder, partial(_tell, contest))
         except TrainingError as error:
             raise AllDivergedError(error.what, got=error.got) from error
         return Prepared(
@@ -59,3 +59,13 @@ class RacedMethods:
 
 def _steps(contest: Contest) -> int:
     return contest.rates * contest.config.steps
+
+
+def _tell(contest: Contest, event: dict[str, Any]) -> None:
+    """An event of the race: in a contest, `contestant` is who races, and steps are its budget."""
+    told = dict(event)
+    if "contestant" in told:
+        told["candidate"] = told.pop("contestant")
+    if told["event"] == "race":
+        told["set_by"] = "training.steps"
+    contest.tell(told)
