@@ -53,7 +53,9 @@ def print_compare_plan(plan: ComparePlan, out: Console) -> None:
 def _entered(each: Entered) -> tuple[str, ...]:
     if each.why_not is not None:
         return each.name, "-", f"left out: {each.why_not}", "-"
-    if each.parameters is None:
+    if each.seconds is None:
         return each.name, "-", "not trained by steps", "-"
+    if each.parameters is None:
+        return each.name, "-", "methods and rates race", about(each.seconds)
     rates = ", ".join(f"{rate:.3g}" for rate in each.rates)
-    return each.name, f"{each.parameters:,}", rates, about(each.seconds or 0.0)
+    return each.name, f"{each.parameters:,}", rates, about(each.seconds)

@@ -124,6 +124,7 @@ class Contender(Protocol):
         title: its name in tables.
         untrained: whether it asks the frozen backbone in words alone: the others' reference.
         trains: whether it makes optimiser steps.
+        races: whether what it trains, and at which rates, is found by a race.
     """
 
     @property
@@ -135,12 +136,17 @@ class Contender(Protocol):
     @property
     def trains(self) -> bool: ...
 
+    @property
+    def races(self) -> bool: ...
+
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """What its result depends on, beside the rows, the backbone and how all are trained."""
         ...
 
     def setup(self, contest: Contest) -> TrainSetup | None:
         """Its training at the default rate; None for one that is not trained by steps.
+
+        Of one that races it is one that takes about as long.
 
         Raises:
             ConfigError: the backbone or the task cannot do it.
@@ -157,11 +163,20 @@ class Contender(Protocol):
         ...
 
 
+class WithSteps:
+    """What contenders have in common that make optimiser steps."""
+
+    untrained = False
+    trains = True
+    races = False
+
+
 class WithoutSteps:
     """What contenders have in common that make no optimiser steps."""
 
     untrained = False
     trains = False
+    races = False
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """None."""

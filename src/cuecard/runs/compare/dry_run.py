@@ -21,9 +21,11 @@ class Entered:
 
     Attributes:
         name: as in `--contestants`.
-        parameters: how many numbers it trains; None for one that is not trained by steps.
-        rates: the learning rates it tries.
-        seconds: how long its trainings would take on this machine, about.
+        parameters: how many numbers it trains; None where that is found by a race, and for one that
+            is not trained by steps.
+        rates: the learning rates it tries; empty where `parameters` is None.
+        seconds: how long its trainings would take on this machine, about; None for one that is not
+            trained by steps.
         why_not: why it would be left out; None where it would not.
     """
 
@@ -81,7 +83,9 @@ def _entered(name: str, contender: Contender, contest: Contest) -> Entered:
     if setup is None:
         return Entered(name)
     rates = rates_of(contest, setup)
-    count = sum(parameter.numel() for parameter in setup.start.parameters())
     with setup.trainable.attached(setup.start):
         seconds = len(rates) * estimate_run(setup).seconds
+    if contender.races:
+        return Entered(name, seconds=seconds)
+    count = sum(parameter.numel() for parameter in setup.start.parameters())
     return Entered(name, count, tuple(rates), seconds)

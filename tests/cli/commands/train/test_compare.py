@@ -120,6 +120,19 @@ def test_a_dry_run_writes_nothing(cuecard: Call, words: list[str], tmp_path: Pat
     assert [note.split(":")[0] for note in plan["notes"]] == ["12 test rows are few"]
 
 
+def test_a_dry_run_does_not_know_what_a_race_will_train(
+    cuecard: Call, words: list[str], tmp_path: Path
+) -> None:
+    asked = (*words, "--contestants", "auto,prompt-tuning", "--out", tmp_path / "out", "--dry-run")
+    entered = {one["name"]: one for one in cuecard(*asked, "--json").json["entered"]}
+    race, tuned = entered["auto"], entered["prompt-tuning"]
+    assert race["parameters"] is None and race["rates"] == [] and race["seconds"] > 0
+    assert tuned["parameters"] > 0 and len(tuned["rates"]) == 1
+    assert "methods and rates race" in cuecard(*asked).out
+    given = cuecard(*asked, "--lr", "0.01", "--json").json["entered"]
+    assert "chooses the learning rate" in given[0]["why_not"] and given[1]["rates"] == [0.01]
+
+
 def test_ctrl_c_keeps_what_is_finished(words: list[str], tmp_path: Path, cuecard: Call) -> None:
     out = tmp_path / "out"
     named = ("--contestants", "majority,tfidf,prompt-tuning", "--out", out)

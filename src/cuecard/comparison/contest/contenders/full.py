@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithSteps
 from cuecard.comparison.contest.contenders.prompts import losses_text
 from cuecard.comparison.contest.rates import best_rate, setup_of
 from cuecard.errors import Interrupted
@@ -68,12 +68,10 @@ class FullRun:
             yield Loaded(setup.backbone, setup.spec, injection, prior=prior, head=head_of(method))
 
 
-class FullTuning:
+class FullTuning(WithSteps):
     """Full tuning: a model of its own for each task."""
 
     title = "full tuning"
-    untrained = False
-    trains = True
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """None."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones.adapters.adapter import Adapter
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithSteps
 from cuecard.comparison.contest.contenders.prompts import (
     loaded_prompt,
     losses_text,
@@ -27,12 +27,10 @@ from cuecard.training.trainables.lora import merged
 from cuecard.types import Backbone
 
 
-class TunedLora:
+class TunedLora(WithSteps):
     """A LoRA adapter, merged into the backbone while it answers."""
 
     title = "LoRA"
-    untrained = False
-    trains = True
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """The adapter's."""

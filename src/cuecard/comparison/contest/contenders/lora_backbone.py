@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contender import Contest, Prepared, WithSteps
 from cuecard.comparison.contest.contenders.lora import TunedLora, adapter_nbytes, loaded_lora
 from cuecard.comparison.contest.contenders.prompts import (
     TunedPrompt,
@@ -21,15 +21,13 @@ from cuecard.training.trainables.lora import merged
 _LORA, _PROMPT = TunedLora(), TunedPrompt(PromptTuning.name)
 
 
-class PromptOnLora:
+class PromptOnLora(WithSteps):
     """A prompt trained on the backbone with the best adapter of `lora` merged into it.
 
     The prompt's manifest names the adapter, so that `serve --adapter` takes it and others do not.
     """
 
     title = "prompt on LoRA"
-    untrained = False
-    trains = True
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """Those of both."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from cuecard.comparison.contest.contender import Contest, Prepared
+from cuecard.comparison.contest.contender import Contest, Prepared, WithSteps
 from cuecard.comparison.contest.contenders.lora import (
     TunedLora,
     best_lora,
@@ -23,12 +23,10 @@ from cuecard.training.train_lora import TrainableAdapter
 _LORA, _PROMPT = TunedLora(), TunedPrompt(PromptTuning.name)
 
 
-class LoraWithPrompt:
+class LoraWithPrompt(WithSteps):
     """An adapter trained with the best prompt of prompt tuning in front of every input."""
 
     title = "LoRA + prompt"
-    untrained = False
-    trains = True
 
     def settings(self, contest: Contest) -> Mapping[str, Any]:
         """Those of both."""

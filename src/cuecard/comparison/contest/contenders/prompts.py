@@ -11,7 +11,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithoutSteps
+from cuecard.comparison.contest.contender import Contest, Loaded, Prepared, WithoutSteps, WithSteps
 from cuecard.comparison.contest.rates import Tried, best_rate, setup_of
 from cuecard.lazy import torch
 from cuecard.methods import MethodSettings, method_settings
@@ -24,15 +24,12 @@ from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone
 
 
-class TunedPrompt:
+class TunedPrompt(WithSteps):
     """A prompt trained by a method.
 
     Args:
         method: its name.
     """
-
-    untrained = False
-    trains = True
 
     def __init__(self, method: str) -> None:
         self.title = self._method = method
