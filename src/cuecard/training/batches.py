@@ -101,7 +101,7 @@ class TaskBatches:
             rows = augmented(rows, setup.config.augment, draw)
         sample = self._sample(rows, position)
         ranks = setup.ranks
-        if sample is not None:
+        if sample is not None and ranks.size > 1:
             sample = sample.of(ranks.share)
         return PromptBatch(
             setup.spec,

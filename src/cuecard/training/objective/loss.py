@@ -146,8 +146,8 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     mean loss of the hidden words, which make a pass of their own, see `fluency_losses`.
     """
     # A process has no row of a batch that is smaller than the processes are many.
-    none = torch.zeros((), device=backbone.device)
-    losses: dict[int, Tensor] = {n: none for n, part in enumerate(parts) if not part.rows}
+    empty = [number for number, part in enumerate(parts) if not part.rows]
+    losses: dict[int, Tensor] = {n: torch.zeros((), device=backbone.device) for n in empty}
     asking = [(n, part) for n, part in enumerate(parts) if part.rows]
     plain = [n for n, part in asking if part.head is None and part.teacher is None]
     headed = [number for number, part in asking if part.head is not None]

@@ -66,7 +66,7 @@ class Ranks:
 
     def share(self, rows: Sequence[T]) -> Sequence[T]:
         """Its rows of a batch: all shares together are the batch, and no two differ by over one."""
-        return rows[self.rank :: self.size]
+        return rows if self.size == 1 else rows[self.rank :: self.size]
 
     def same(self, make: Callable[[], T]) -> T:
         """What the first process makes; the others wait for it.
