@@ -65,7 +65,8 @@ def choose_lr(setup: TrainSetup, state: State, log: RunLog) -> float:
         losses[lr] = math.inf if trial.error else trial.validations[-1][1]
         log.write("lr", lr=lr, loss=None if trial.error else losses[lr], steps=config.steps)
         state.spend_as(trial)
-    return _chosen(losses, base, first().loss)
+    _, start = checkpoint.runs[0].validations[0]
+    return _chosen(losses, base, start)
 
 
 def trial_config(config: TrainConfig) -> TrainConfig:
