@@ -514,7 +514,7 @@ def _training(
     return several.fits, lambda: (several.run().kept, None)
 
 
-def share_recipe(recipe: Recipe, ranks: Ranks, progress: Progress | None = None) -> None:
+def share_recipe(recipe: Recipe, ranks: Ranks) -> None:
     """Train a recipe's run together with the process that calls `run_recipe`; nothing is kept.
 
     Raises:
@@ -526,8 +526,8 @@ def share_recipe(recipe: Recipe, ranks: Ranks, progress: Progress | None = None)
     from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
     check_shared(recipe, ranks.size)
-    task, method = recipe.read_task(progress), recipe.read_method()
-    backbone = recipe.load_backbone(progress, ranks.own_device)
+    task, method = recipe.read_task(), recipe.read_method()
+    backbone = recipe.load_backbone(device=ranks.own_device)
     prompt = TrainablePrompt(suited_to(backbone, method))
     train_share(TrainSetup.of(backbone, task, prompt, recipe.training).among(ranks))
 
