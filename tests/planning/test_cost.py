@@ -98,6 +98,16 @@ def test_sizes_of_published_models_by_their_configuration(
     assert weight_bytes(shape, "int4") == 2 * rest + shape.matrices / 2
 
 
+@pytest.mark.parametrize("named", ["attn_implementation", "experts_implementation"])
+def test_kernels_that_a_configuration_names_are_left_alone(named: str, tmp_path: Path) -> None:
+    config = {**MIXTRAL, **EXPERTS, "num_hidden_layers": 2}
+    shapes = []
+    for more in ({}, {named: "kernels-community/flash-attn"}):  # code of the hub
+        (tmp_path / "config.json").write_text(json.dumps({**config, **more}))
+        shapes.append(ModelShape.of(tmp_path))
+    assert shapes[0] == shapes[1]
+
+
 def test_numbers_of_a_prompt() -> None:
     shape = ModelShape(4096, 32, 32, 8, 128, 128256, 1, 1, 1.0)
     assert trained_numbers(shape, "prompt-tuning", 20) == 20 * 4096

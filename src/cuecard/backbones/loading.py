@@ -18,10 +18,10 @@ from cuecard.backbones.causal import CausalBackbone
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.image_processor import ImageProcessor, MaskProcessor
+from cuecard.backbones.libraries import import_transformers, use_torchao, without_kernels
 from cuecard.backbones.loaded_checks import check_finite, check_ids, check_placed, check_whole
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.model_folder import CONFIG, ModelFolder, check_safetensors, find_model
-from cuecard.backbones.quantization._torchao import import_transformers, use_in_transformers
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.backbones.quantization.quantize import (
     bitsandbytes_options,
@@ -252,10 +252,7 @@ def _config_of(folder: ModelFolder) -> Any:
         config: Any = transformers.AutoConfig.from_pretrained(
             str(folder.path), trust_remote_code=False
         )
-    # A configuration may name kernels on the hub, which are code, for its attention or experts.
-    config._attn_implementation = None
-    config._experts_implementation = None
-    return config
+    return without_kernels(config)
 
 
 def _check_quantized(settings: Any, where: str) -> None:
@@ -273,7 +270,7 @@ def _check_quantized(settings: Any, where: str) -> None:
             expected=", ".join(sorted(known)),
         )
     if method == "torchao":
-        use_in_transformers()
+        use_torchao()
 
 
 def _tokenizer_of(where: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from cuecard.backbones.quantization._torchao import import_transformers
+from cuecard.backbones.libraries import import_transformers, without_kernels
 from cuecard.errors import BackboneError
 from cuecard.lazy import nn, torch
 
@@ -51,7 +51,7 @@ class ModelShape:
         if kind not in transformers.CONFIG_MAPPING:
             raise _unusable(file, f"the model type {kind!r}, which transformers does not know")
         try:
-            config = transformers.AutoConfig.for_model(**values)
+            config = without_kernels(transformers.AutoConfig.for_model(**values))
         except Exception as error:  # whatever its own checks raise
             raise _unusable(file, _told(error)) from error
         encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING

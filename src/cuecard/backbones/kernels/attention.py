@@ -18,7 +18,7 @@ from torch import Tensor
 from cuecard.backbones.kernels.decoding import Decoding
 from cuecard.backbones.kernels.packing import Packing
 from cuecard.backbones.kernels.ragged_rows import RaggedRows
-from cuecard.backbones.quantization._torchao import import_transformers
+from cuecard.backbones.libraries import import_transformers
 
 AttentionInterface = import_transformers().AttentionInterface
 

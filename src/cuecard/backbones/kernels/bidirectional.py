@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers.masking_utils import sdpa_mask
 
 from cuecard.backbones.kernels.attention import STRANGE
-from cuecard.backbones.quantization._torchao import import_transformers
+from cuecard.backbones.libraries import import_transformers
 
 AttentionInterface = import_transformers().AttentionInterface
 AttentionMaskInterface = import_transformers().AttentionMaskInterface

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.masking_utils import eager_mask
 
 from cuecard.backbones.kernels.attention import STRANGE
-from cuecard.backbones.quantization._torchao import import_transformers
+from cuecard.backbones.libraries import import_transformers
 from cuecard.types import LayerAttention
 
 AttentionInterface = import_transformers().AttentionInterface

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from cuecard.backbones.quantization import _torchao
+from cuecard.backbones.libraries import torchao_quantization
 from cuecard.backbones.quantization.forms import Quantize
 from cuecard.backbones.quantization.linear import IntegerForm, QuantizedLinear
 from cuecard.backbones.quantization.weights import quantized_buffers
@@ -125,7 +125,7 @@ def _quantized(form: IntegerForm, weight: Tensor, module: Any, group: int) -> Qu
     # Rounded to bfloat16 first: a model loaded in float32 and in bfloat16 gets the same codes.
     exact = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     exact.weight = nn.Parameter(weight.detach().to(torch.bfloat16).float(), requires_grad=False)
-    holder, torchao = nn.Sequential(exact), _torchao.quantization()
+    holder, torchao = nn.Sequential(exact), torchao_quantization()
     if form == "int8":
         torchao.quantize_(holder, torchao.Int8WeightOnlyConfig(set_inductor_config=False))
     else:

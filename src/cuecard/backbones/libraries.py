@@ -1,8 +1,8 @@
-"""torchao, imported for quantised backbones alone.
+"""transformers without what it would bring along: torchao, and code from the hub.
 
-Wherever torchao is installed, transformers imports it with its first model: two seconds, and
-complaints about kernels that torchao cannot load here. transformers needs it only for models that
-are stored in torchao's own formats.
+torchao is imported for quantised backbones alone. Wherever it is installed, transformers imports it
+with its first model: two seconds, and complaints about kernels that torchao cannot load here.
+transformers needs it only for models that are stored in torchao's own formats.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from typing import Any
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
 
 # The modules of transformers that import it.
 _USERS = ("transformers.quantizers.quantizer_torchao", "transformers.integrations.torchao")
-
-
 # Where these ask whether there is one.
 _ASKED = ("transformers.utils", "transformers.utils.import_utils")
 
 
-def quantization() -> Any:
+def torchao_quantization() -> Any:
     """The module `torchao.quantization`, without torchao's remarks on kernels."""
     return _quietly("torchao.quantization")
 
@@ -41,11 +41,19 @@ def import_transformers() -> Any:
     return importlib.import_module("transformers")
 
 
-def use_in_transformers() -> None:
+def use_torchao() -> None:
     """Let transformers have torchao after all, to load a model in one of its formats."""
-    quantization()
+    torchao_quantization()
     for name in _USERS:
         importlib.reload(sys.modules[name])
+
+
+def without_kernels(config: Config) -> Config:
+    """A model's configuration, naming no kernels: those of the hub are code, which would be run."""
+    own: Any = config
+    own._attn_implementation = None
+    own._experts_implementation = None
+    return config
 
 
 def _no(*_: object) -> bool:
