@@ -117,8 +117,6 @@ def test_numbers_of_a_prompt() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no JSON"),
-        ("[]", "without a model_type"),
         ('{"hidden_size": 8}', "without a model_type"),
         ('{"model_type": "no-such"}', "which transformers does not know"),
         ('{"model_type": "t5"}', "no causal language model"),
@@ -133,12 +131,28 @@ def test_numbers_of_a_prompt() -> None:
         ),
         ('{"model_type": "llama", "hidden_size": -64}', "negative"),
         ('{"model_type": "llama", "num_hidden_layers": 0}', "0 layers"),
-        (None, "No such file or directory"),
     ],
 )
-def test_what_is_no_configuration_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
-    if text is not None:
-        (tmp_path / "config.json").write_text(text)
+def test_what_is_no_configuration_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
     with pytest.raises(BackboneError, match="this configuration cannot be read") as refused:
         ModelShape.of(tmp_path)
     assert said in str(refused.value.got) and len(str(refused.value.got)) <= 210
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the file is not JSON"),
+        ("[" * 10**5, "the file is not JSON"),
+        ("[]", "does not hold a JSON object"),
+        (" " * 10**7 + "{}", "too large"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_what_is_no_json_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(BackboneError, match=said) as refused:
+        ModelShape.of(tmp_path)
+    assert refused.value.where == str(tmp_path / "config.json")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from cuecard.backbones.libraries import import_transformers, without_kernels
+from cuecard.backbones.model_folder import CONFIG, read_object
 from cuecard.errors import BackboneError
 from cuecard.lazy import nn, torch
 
@@ -44,8 +44,10 @@ class ModelShape:
         Raises:
             BackboneError: none, or none of a causal language model that transformers knows.
         """
-        file = path / "config.json" if path.is_dir() else path
-        values = _values(file)
+        file = path / CONFIG if path.is_dir() else path
+        values = read_object(file)
+        if not values.get("model_type"):
+            raise _unusable(file, "JSON without a model_type")
         transformers = import_transformers()
         kind = str(values["model_type"])
         if kind not in transformers.CONFIG_MAPPING:
@@ -90,22 +92,6 @@ class ModelShape:
             # All experts of a layer are one tensor of three dimensions.
             active=sum(p.numel() * (chosen if p.ndim > 2 else 1.0) for p in inside),
         )
-
-
-def _values(file: Path) -> dict[str, Any]:
-    """
-    Raises:
-        BackboneError: no file, or none of a model.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _unusable(file, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise _unusable(file, f"no JSON: {error}") from error
-    if not isinstance(found, dict) or not found.get("model_type"):
-        raise _unusable(file, "JSON without a model_type")
-    return found
 
 
 def _told(error: Exception) -> str:
