@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_facts, print_table, say, say_line
-from cuecard.planning.plan import PlanSettings
+from cuecard.planning.plan import HardwarePlan, PlannedWay, PlanSettings, plan_training
 from cuecard.validation_text import counted
-
-if TYPE_CHECKING:
-    from cuecard.planning.plan import HardwarePlan, PlannedWay
 
 _FLAGS = {
     "backbone": Flag(metavar="CONFIG"),
@@ -43,13 +40,14 @@ def plan(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from cuecard.catalogue import BACKBONES
-    from cuecard.catalogue.resolve import backbone_folder
-    from cuecard.planning.plan import plan_training
+    from cuecard.catalogue import BACKBONES, backbone_folder
+    from cuecard.cli.views.progress import fetch_progress
 
     settings = own.settings()
-    named = settings.backbone in BACKBONES and not Path(settings.backbone).exists()
-    place = backbone_folder(settings.backbone) if named else Path(settings.backbone)
+    place = Path(settings.backbone)
+    if settings.backbone in BACKBONES:  # before a folder, as wherever a backbone is named
+        with fetch_progress(json=as_json) as progress:
+            place = backbone_folder(settings.backbone, progress)
     found = plan_training(settings, place)
     print_json(found.to_dict()) if as_json else _print(found)
 
