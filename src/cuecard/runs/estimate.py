@@ -47,7 +47,8 @@ def estimate_run(setup: TrainSetup) -> Estimate:
     """
     backbone, task, config, plan = setup.backbone, setup.task, setup.config, setup.validations
     slot, length = setup.slot, setup.start.injection().length
-    _, timed = two_passes(setup, time.perf_counter)
+    with setup.trainable.attached(setup.start):
+        _, timed = two_passes(setup, time.perf_counter)
     rate = timed.forward / max(timed.tokens, 1)
     labels = label_tokens(backbone, task)
     opened = labels * _OPENED if labels >= LONG_LIST else labels

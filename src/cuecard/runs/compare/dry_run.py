@@ -83,8 +83,7 @@ def _entered(name: str, contender: Contender, contest: Contest) -> Entered:
     if setup is None:
         return Entered(name)
     rates = rates_of(contest, setup)
-    with setup.trainable.attached(setup.start):
-        seconds = len(rates) * estimate_run(setup).seconds
+    seconds = len(rates) * estimate_run(setup).seconds
     if contender.races:
         return Entered(name, seconds=seconds)
     count = sum(parameter.numel() for parameter in setup.start.parameters())

@@ -117,10 +117,11 @@ def measure_and_advise(
     steps = None if overwrite else _steps_in(folder)
     setup = set_up_comparison(_plan(recipe, folder, (), steps), progress, overwrite=overwrite)
     shipped = advise(setup.contest.task, recipe.backbone, budget)
-    setup = setup.with_contenders(likely(shipped))
+    beside = likely(shipped)
+    setup = setup.with_contenders(beside)
     if steps is None:
         setup = setup.with_steps(_steps_for(setup, 60 * minutes * _SHARE))
-    plan = _plan(recipe, folder, likely(shipped), setup.contest.config.steps)
+    plan = _plan(recipe, folder, beside, setup.contest.config.steps)
     try:
         outcome = run_contests(plan, setup, observer=observer, overwrite=overwrite, limit=limit)
     except Interrupted:
@@ -213,8 +214,7 @@ def _cost(setup: ComparisonSetup, name: str) -> TrainingCost | None:
         return None
     if one is None:
         return None
-    with one.trainable.attached(one.start):
-        found = estimate_run(one)
+    found = estimate_run(one)
     return TrainingCost(found.steps / one.config.steps, found.validation + found.test)
 
 
