@@ -41,13 +41,7 @@ _STATE = (
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
     *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
     *("compare.json", "compare.md", "compare.html", "compare.tex", "compare.svg"),
-    *(
-        "advice.json",
-        "learning-curve.svg",
-        "score-by-bytes.svg",
-        "score-by-cpu.svg",
-        "score-by-tokens.svg",
-    ),
+    *("learning-curve.svg", "score-by-bytes.svg", "score-by-cpu.svg", "score-by-tokens.svg"),
     *("questions.jsonl", "teacher.jsonl", "advice.json"),
 )
 _FOLDERS = ("tensorboard",)
