@@ -30,9 +30,7 @@ def as_csv(columns: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([inert(column) for column in columns])
-    for row in rows:
-        writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
+    writer.writerows(map(inert, row) for row in (columns, *rows))
     return text.getvalue()
 
 
