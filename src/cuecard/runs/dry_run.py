@@ -152,7 +152,7 @@ def _setup(
     if method is not None:
         trainable = TrainablePrompt(suited_to(backbone, method))
         return TrainSetup.of(backbone, task, trainable, recipe.training), ()
-    heads = recipe.task.head == "auto"
+    heads = recipe.task.heads_race
     if recipe.allow:
         race = RaceWithLora(backbone, task, recipe.training, heads=heads).prompts
     else:

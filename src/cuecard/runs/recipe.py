@@ -492,7 +492,7 @@ def _training(
     config = recipe.training
     kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
     seeds: dict[str, Any] = {"seeds": recipe.seeds, "keep": recipe.keep}
-    heads = recipe.task.head == "auto"
+    heads = recipe.task.heads_race
     if method is None and recipe.seeds > 1:
         raced = RaceOfSeeds(backbone, task, config, heads=heads, **seeds, **kept)
         return raced.fits, lambda: (raced.run().kept, None)

@@ -162,6 +162,11 @@ class TaskRecipe(Section):
         return own_settings()
 
     @property
+    def heads_race(self) -> bool:
+        """Whether in a race a head may tell labels apart that have words."""
+        return self.head == "auto"
+
+    @property
     def without_race(self) -> TaskRecipe:
         """What it means where no methods race."""
-        return self.model_copy(update={"head": "none"}) if self.head == "auto" else self
+        return self.model_copy(update={"head": "none"}) if self.heads_race else self

@@ -187,7 +187,7 @@ def set_up_comparison(
     if wanted.general != NO_TEXTS:
         general = general_texts(backbone, wanted.general, recipe.training.seed)
     encoder = sentence_encoder() if "embedding-lr" in contenders else None
-    heads = recipe.task.head == "auto"
+    heads = recipe.task.heads_race
     trained = (recipe.training, wanted.rates, method, plan.lora, heads)
     contest = Contest(backbone, task, *trained, encoder=encoder)
     return ComparisonSetup(contest, contenders, SideEffects(general, tuple(others)))
