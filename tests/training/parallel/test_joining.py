@@ -9,7 +9,7 @@ import torch
 
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.training.parallel import joining
-from cuecard.training.parallel.joining import Place, joined
+from cuecard.training.parallel.joining import Place, deals_gpus, joined
 from cuecard.training.parallel.local_processes import LocalProcesses, environment_of, launched
 from cuecard.training.parallel.ranks import ALONE
 
@@ -41,11 +41,13 @@ def test_what_contradicts_itself_is_refused(change: dict[str, str | None]) -> No
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(5, 8, 1, 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert place.device("auto") == "auto"
+    assert place.device("auto") == "auto" and not deals_gpus("auto")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert (place.device("auto"), place.device("cuda")) == ("cuda:1", "cuda:1")
     assert (place.device("cpu"), place.device("cuda:0")) == ("cpu", "cuda:0")
+    assert deals_gpus("auto") and deals_gpus("cuda")
+    assert not deals_gpus("cpu") and not deals_gpus("cuda:0")  # nor for the first process
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="4 processes on a machine with 2"):
         place.device("auto")

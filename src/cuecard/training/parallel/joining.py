@@ -69,7 +69,7 @@ class Place:
         Raises:
             ConfigError: fewer GPUs than processes on this machine.
         """
-        if wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+        if not deals_gpus(wanted):
             return wanted
         if self.local_size > torch.cuda.device_count():
             raise ConfigError(
@@ -79,6 +79,11 @@ class Place:
                 expected="a GPU for each process",
             )
         return f"cuda:{self.local_rank}"
+
+
+def deals_gpus(wanted: str) -> bool:
+    """Whether each process gets a GPU of its own, where the settings name this device."""
+    return wanted in ("auto", "cuda") and torch.cuda.is_available()
 
 
 @contextmanager
@@ -100,7 +105,8 @@ def joined(
         yield ALONE
         return
     device = place.device(wanted)
-    own_gpu = device == f"cuda:{place.local_rank}" and distributed.is_nccl_available()
+    # The same in all processes: a GPU that is named is one for all, though it is this one's number.
+    own_gpu = deals_gpus(wanted) and distributed.is_nccl_available()
     if own_gpu:
         torch.cuda.set_device(place.local_rank)
     elif "OMP_NUM_THREADS" not in os.environ:
