@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cuecard.errors import BackboneError
 from cuecard.planning.cost import StepCost, trained_numbers, weight_bytes
 from cuecard.planning.shape import ModelShape
+from support.published_configs import LLAMA_8B, LLAMA_70B
 from support.tiny import tiny_model
 
 ROWS, TOKENS = 3, 24
@@ -60,18 +61,7 @@ def test_four_flops_per_weight_and_token() -> None:
     assert cost.step(recompute=False) / (100 * 10**9) == pytest.approx(4, rel=0.001)
 
 
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}
-LARGE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64}
-MIXTRAL = {**LLAMA, "model_type": "mixtral", "vocab_size": 32000}
+MIXTRAL = {**LLAMA_8B, "model_type": "mixtral", "vocab_size": 32000}
 EXPERTS = {"num_local_experts": 8, "num_experts_per_tok": 2}
 
 
@@ -79,8 +69,8 @@ EXPERTS = {"num_local_experts": 8, "num_experts_per_tok": 2}
     ("config", "parameters", "active"),
     [
         # Their model cards: 8.03, 70.6, and 46.7 billion, of which 12.9 are active.
-        (LLAMA, 8_030_261_248, None),
-        ({**LLAMA, **LARGE, "num_hidden_layers": 80}, 70_553_706_496, None),
+        (LLAMA_8B, 8_030_261_248, None),
+        (LLAMA_70B, 70_553_706_496, None),
         ({**MIXTRAL, **EXPERTS}, 46_702_792_704, 12.9e9),
     ],
     ids=["Llama 3.1 8B", "Llama 3.1 70B", "Mixtral 8x7B"],

@@ -11,22 +11,10 @@ import pytest
 from cuecard.errors import ConfigError
 from cuecard.planning.gpus import GPUS, Machine
 from cuecard.planning.plan import HardwarePlan, PlannedWay, PlanSettings, plan_training
-
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}
-LARGE = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64}
-LLAMA_70B = {**LLAMA, **LARGE, "num_hidden_layers": 80}
+from support.published_configs import LLAMA_8B, LLAMA_70B
 
 
-def planned(folder: Path, config: dict[str, Any] = LLAMA, **settings: Any) -> HardwarePlan:
+def planned(folder: Path, config: dict[str, Any] = LLAMA_8B, **settings: Any) -> HardwarePlan:
     (folder / "config.json").write_text(json.dumps(config))
     asked = {"backbone": "llama", "gpus": "8xH100", "rows": 100_000, **settings}
     return plan_training(PlanSettings.model_validate(asked), folder)
