@@ -36,13 +36,19 @@ _JSON_CHARACTERS = '{}[]":,\\0123456789-+.eEtrufalsn /_'
 
 
 class GrammarError(ConfigError):
-    """A schema that cannot be enforced, or a tokenizer that cannot write JSON.
+    """A schema that cannot be enforced.
 
     Attributes:
-        code: "invalid_json_schema" or "unsupported".
+        code: what a client of a server is told.
     """
 
     code = "invalid_json_schema"
+
+
+class NoGrammarError(GrammarError):
+    """A tokenizer that cannot write JSON."""
+
+    code = "unsupported"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,15 +211,13 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
     return found
 
 
-def _no_json() -> GrammarError:
-    error = GrammarError(
+def _no_json() -> NoGrammarError:
+    return NoGrammarError(
         "this backbone's tokenizer cannot be constrained to JSON",
         where="response_format",
         got="no tokens for single characters such as { and \\",
         expected="no response_format",
     )
-    error.code = "unsupported"
-    return error
 
 
 def _invalid(said: str) -> GrammarError:
