@@ -187,8 +187,10 @@ def named(error: ConfigError, flags: Mapping[str, str]) -> ConfigError:
         flags: a setting's key -> what its flag is called.
     """
     key = re.sub(r"\.\d+$", "", (error.where or "").rpartition(", ")[2])  # without an item's number
-    keys = (key, f"method.{key}", f"compiling.{key}", f"{key}.name")
-    flag = next((flags[k] for k in keys if k in flags), None)
+    flag = next((flags[k] for k in (key, f"method.{key}", f"{key}.name") if k in flags), None)
+    if flag is None:  # a section's own checks name its settings without it
+        alike = {flags[k] for k in flags if k.rpartition(".")[2] == key}
+        flag = alike.pop() if len(alike) == 1 else None
     return error if flag is None else error.replaced(where=flag)
 
 
