@@ -92,7 +92,8 @@ def measure(given: argparse.Namespace, room: Path) -> dict[str, Any]:
     fill(registries["one"], backbone, names[: len(_TURN)])
     del backbone
     flags = ("--serve", "aliases", "--dtype", given.dtype, "--max-requests", str(4 * CLIENTS))
-    found: dict[str, Any] = {"plan": vars(given) | {"out": None, "zipf": _ZIPF}}
+    plan = {name: value for name, value in vars(given).items() if name != "out"}
+    found: dict[str, Any] = {"plan": plan | {"zipf": _ZIPF}}
     for place, registry in registries.items():
         with serving(given.backbone, registry, room / f"{place}.log", flags) as server:
             print(f"{place}: ready after {server.ready_s:.1f} s", flush=True)
@@ -104,7 +105,6 @@ def measure(given: argparse.Namespace, room: Path) -> dict[str, Any]:
             if place == "many":
                 found |= asyncio.run(_asked(server, names, given))
                 found["many"]["bytes"] = _memory(server)
-    found["plan"].pop("out")
     return found
 
 
@@ -218,8 +218,7 @@ async def _alone(
     often = sorted(dict.fromkeys(pairs), key=pairs.count, reverse=True)[:100]
     found = {}
     for name, text in often:
-        scores, _ = await _classified(client, Question(name, "vectors", text))
-        found[name, text] = scores
+        found[name, text], _ = await _classified(client, name, text)
     return found
 
 
@@ -268,7 +267,7 @@ async def _wrong(
         reply = await client.post("/v1/completions", json=body)
         reply.raise_for_status()
         return not str(reply.json()["model"]).startswith(f"{question.name}@")
-    scores, labels = await _classified(client, question)
+    scores, labels = await _classified(client, question.name, question.text)
     number = int(question.name.rpartition("-")[2])
     if labels != [f"bad-{number}", f"good-{number}"]:
         return True
@@ -279,10 +278,10 @@ async def _wrong(
 
 
 async def _classified(
-    client: httpx2.AsyncClient, question: Question
+    client: httpx2.AsyncClient, name: str, text: str
 ) -> tuple[list[float], list[str]]:
     """Scores and labels, in the labels' order."""
-    body = {"model": question.name, "input": question.text}
+    body = {"model": name, "input": text}
     reply = await client.post("/v1/classify", json=body)
     reply.raise_for_status()
     found = reply.json()["data"][0]["scores"]
