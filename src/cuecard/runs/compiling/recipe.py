@@ -107,19 +107,21 @@ class CompileRecipe(RunRecipe):
             ConfigError: a template beside a text that is one, or a system message that takes the
                 text's place in it.
         """
-        if self.input_field is None:
-            return self
-        other = "template" if self.template is not None else None
-        if other is None and "{prompt}" in (self.system or ""):
-            other = "system"
-        if other is not None:
-            raise ConfigError(
-                "the text says itself where an input stands",
-                where=other,
-                got=getattr(self, other),
-                expected="no input_field, or this left out",
-            )
+        others = {"template": self.template, "system": self.system if self._in_system else None}
+        for name, value in others.items():
+            if self.input_field is not None and value is not None:
+                raise ConfigError(
+                    "the text says itself where an input stands",
+                    where=name,
+                    got=value,
+                    expected="no input_field, or this left out",
+                )
         return self
+
+    @property
+    def _in_system(self) -> bool:
+        """Whether the text stands in the system message."""
+        return "{prompt}" in (self.system or "")
 
     @property
     def folder(self) -> Path:
@@ -142,7 +144,7 @@ class CompileRecipe(RunRecipe):
     def asked(self) -> dict[str, Any]:
         """The task's settings."""
         template = self.template or self.TEMPLATE
-        if self.template is None and "{prompt}" in (self.system or ""):
+        if self.template is None and self._in_system:
             template = "{text}"
         if self.template is None and not self.chat:
             template += "\nLabel:" if self.labels else "\nAnswer:"

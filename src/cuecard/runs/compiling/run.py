@@ -65,8 +65,10 @@ def run_compile(
         overwrite: start again where a folder holds another run.
 
     Raises:
+        ConfigError: recipes of several backbones.
         CuecardError: see `FullText.of` and `TextCompiler`; files that cannot be read.
     """
+    _check_one_backbone(recipes)
     places = {name: RunFolder.of(recipe) for name, recipe in recipes.items()}
     for name, recipe in recipes.items():
         places[name].check(recipe, overwrite=overwrite)
@@ -89,6 +91,21 @@ def run_compile(
                 write_report(report, recipe.folder, title=Path(recipe.text).name)
             found[name] = CompileOutcome(spec, recipe.folder, report)
         return found
+
+
+def _check_one_backbone(recipes: Mapping[str, CompileRecipe]) -> None:
+    """Refuse runs that were not begun together, such as those of a folder of runs."""
+    found = {
+        name: (one.backbone, one.quantize, one.adapter, one.dtype, one.device)
+        for name, one in recipes.items()
+    }
+    if len({*found.values()}) > 1:
+        raise ConfigError(
+            "these compilations are not of one backbone",
+            where=str(next(iter(recipes.values())).folder.parent),
+            got="; ".join(f"{name}: {values[0]}" for name, values in found.items()),
+            expected="the folder of texts that were compiled together, or of one text",
+        )
 
 
 def _run(

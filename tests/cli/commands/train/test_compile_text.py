@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cuecard.artifacts import Prompt
-from support.command_line import Call
+from support.command_line import Call, save_tiny
 
 TEXT = "it is good and not bad : good for one , bad for none . the lazy dog jumps over it .\n"
 SOLVED = (("a film for all", "positive"), ("so bad", "negative"), ("one of the best", "positive"))
@@ -144,6 +144,18 @@ def test_several_texts_are_compiled_at_once(
     events = [json.loads(line) for line in more.out.splitlines()]
     trained = {event["run"] for event in events if event["event"] == "step"}
     assert trained == {"third/lengths/2", "third/lengths/8"}
+
+
+def test_runs_of_several_backbones_are_not_resumed_as_one(
+    cuecard: Call, words: list[object], tmp_path: Path
+) -> None:
+    other = save_tiny(tmp_path / "other-model", seed=3)
+    for name, more in (("one", []), ("two", ["--backbone", other])):
+        done = cuecard(*words, "--into", "2", "--out", tmp_path / "runs" / name, *more)
+        assert done.code == 0, done.err
+    refused = cuecard("compile", "--resume", tmp_path / "runs")
+    assert refused.code == 2 and "not of one backbone" in refused.err
+    assert {each.name for each in (tmp_path / "runs").iterdir()} == {"one", "two"}
 
 
 def test_a_text_that_says_where_the_input_stands(

@@ -147,22 +147,16 @@ def _recipes(given: GivenTexts, own: Asked[CompileRecipe]) -> tuple[dict[str, Co
     inputs = files_by_name(given.inputs, texts, "--inputs", "text")
     labelled = files_by_name(given.eval, texts, "--eval", "text")
     shared = own.settings(text=given.texts[0])
-    folder = Path(shared.out) if shared.out else FOLDER
     found = {
         name: shared.model_copy(
-            update={
-                "text": text,
-                "inputs": inputs.get(name),
-                "eval": labelled.get(name),
-                **({} if len(texts) == 1 else {"out": str(folder / name)}),
-            }
+            update={"text": text, "inputs": inputs.get(name), "eval": labelled.get(name)}
         )
         for name, text in texts.items()
     }
     if len(texts) == 1:
-        (only,) = found.values()
-        folder = only.folder
-    return found, folder
+        return found, next(iter(found.values())).folder
+    folder = Path(shared.out) if shared.out else FOLDER
+    return {name: each.in_folder(folder / name) for name, each in found.items()}, folder
 
 
 def _to_resume(folder: Path) -> tuple[dict[str, CompileRecipe], Path]:
