@@ -6,11 +6,10 @@
 
 Texts: solved examples of two classifications, and a policy of some 3,000 tokens with questions of
 which those count that the model answers right with the policy in front, and GraphRAG's extraction
-prompt. Each is compiled at every
-length, beside the full text, none of it, and the ways to shorten it. Ports: prompts that were
-trained on labels, ported without any from each model to the other, beside the old ones and beside
-prompts that were trained anew on labels. It can be stopped and started again: finished cells are
-kept, one that was cut off goes on from its checkpoints.
+prompt. Each is compiled at every length, beside the full text, none of it, and the ways to shorten
+it. Ports: prompts that were trained on labels, ported without any from each model to the other,
+beside the old ones and beside prompts that were trained anew on labels. It can be stopped and
+started again: finished cells are kept, one that was cut off goes on from its checkpoints.
 
 By its own guess some 100 minutes on two cores, four fifths of it Qwen's; `--backbones` and
 `--texts` take less.

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
+from benchmarks.serving.requests import generation
 from cuecard.engine.local.engine import LocalEngine
 from cuecard.engine.local.settings import LocalSettings
-from cuecard.engine.protocol import Generation, Held, Sampling, Token
+from cuecard.engine.protocol import Held, Token
 from cuecard.training.compiling.full_text import FullText
 from cuecard.types import Backbone, Encoded, Injection
 
@@ -38,10 +39,6 @@ class Asked:
     prompt: Held | None
     rows: Sequence[Encoded]
     caching: bool = True
-
-    def generation(self, row: Encoded, tokens: int) -> Generation:
-        """A request for a greedy answer."""
-        return Generation(self.prompt, row.context, row.slot, Sampling(tokens))
 
 
 def served(
@@ -108,7 +105,7 @@ async def _written(engine: LocalEngine, asked: Asked, rows: Sequence[Encoded], t
 
     async def one(row: Encoded) -> int:
         async with turn:
-            answer = engine.generate(asked.generation(row, tokens))
+            answer = engine.generate(generation(asked.prompt, row, tokens))
             return sum([isinstance(item, Token) async for item in answer])
 
     return sum(await asyncio.gather(*map(one, rows)))
