@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cuecard.comparison.contest.contenders import CONTENDERS
+from cuecard.errors import ConfigError
 from cuecard.evaluation.measured import Recommendation
 from cuecard.evaluation.measured.nearest_tasks import WayEstimate
-from cuecard.runs.compare.measure import CHEAP, TrainingCost, likely, steps_within
+from cuecard.runs.compare.measure import (
+    CHEAP,
+    TrainingCost,
+    likely,
+    measure_and_advise,
+    steps_within,
+)
+from cuecard.runs.recipe import Recipe
 
 
 def test_the_likely_ones_are_those_that_are_expected_first() -> None:
@@ -25,6 +35,13 @@ def test_the_likely_ones_are_those_that_are_expected_first() -> None:
     assert found == ("lora", "auto", "search", "dept", "residual")
     assert not {*found} & {*CHEAP} and {*found, *CHEAP} <= CONTENDERS.keys()
     assert likely(Recommendation(None, "auto", (), (), ())) == ("auto", "prompt-tuning", "lora")
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), float("inf")])
+def test_what_is_no_time_is_refused_before_anything_is_read(minutes: float) -> None:
+    recipe = Recipe.model_validate({"data": {"path": "none.csv"}})
+    with pytest.raises(ConfigError, match="not a time"):
+        measure_and_advise(recipe, minutes, 60.0)
 
 
 def test_steps_are_those_that_there_is_time_for() -> None:

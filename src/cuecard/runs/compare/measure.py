@@ -90,6 +90,15 @@ class MeasuredAdvice:
         }
 
 
+def check_minutes(minutes: float, where: str = "minutes") -> None:
+    """
+    Raises:
+        ConfigError: they are no time.
+    """
+    if not 0 < minutes < float("inf"):
+        raise ConfigError("not a time", where=where, got=minutes, expected="minutes, such as 10")
+
+
 def measure_and_advise(
     recipe: Recipe,
     minutes: float,
@@ -109,8 +118,10 @@ def measure_and_advise(
         budget: CPU-seconds that the training will have, by which measurements are compared.
 
     Raises:
+        ConfigError: minutes that are no time.
         CuecardError: as `run_compare`.
     """
+    check_minutes(minutes)
     folder = folder_of(recipe)
     before = 0.0 if overwrite else _spent_in(folder)
     limit = TimeLimit(60 * minutes - before)

@@ -85,12 +85,9 @@ def _measure(
     from cuecard.cli.views.advice import print_measured
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.evaluation.measured.ways import WAYS
-    from cuecard.runs.compare.measure import measure_and_advise
+    from cuecard.runs.compare.measure import check_minutes, measure_and_advise
 
-    if not 0 < minutes < float("inf"):
-        raise ConfigError(
-            "not a time", where="--measure", got=minutes, expected="minutes, such as 10"
-        )
+    check_minutes(minutes, "--measure")
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         found = measure_and_advise(
             recipe, minutes, seconds, observer=view, progress=progress, overwrite=overwrite
