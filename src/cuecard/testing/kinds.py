@@ -12,7 +12,7 @@ from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import score_predictions
 from cuecard.methods.prompt_tuning import PromptTuning
 from cuecard.tasks import Task, TaskSpec
-from cuecard.testing.holds import holds, same
+from cuecard.testing.holds import holds, refuses, run_checks, same
 from cuecard.testing.tiny import tiny_backbone
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
@@ -27,11 +27,7 @@ def check_kind(task: Task) -> None:
     Raises:
         AssertionError: what does not hold.
     """
-    for name, check in KIND_CHECKS.items():
-        try:
-            check(task)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}") from error
+    run_checks(KIND_CHECKS, task)
 
 
 def check_description(task: Task) -> None:
@@ -55,11 +51,11 @@ def check_targets(task: Task) -> None:
                 bool(row.target or row.goal) is (record.target is not None),
                 f"a row of a record with the target {record.target!r}: {row}",
             )
-    try:
-        spec.task_kind.check_target(spec, replace(task.train[0], target=None))
-    except DataError:
-        return
-    raise AssertionError("a record without a target is taken to be scored")
+    refuses(
+        lambda: spec.task_kind.check_target(spec, replace(task.train[0], target=None)),
+        DataError,
+        "a record without a target is taken to be scored",
+    )
 
 
 def check_texts(task: Task) -> None:

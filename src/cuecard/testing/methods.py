@@ -16,7 +16,7 @@ from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError
 from cuecard.methods.settings import MethodSettings
 from cuecard.tasks import TaskSpec, collate
-from cuecard.testing.holds import holds, same, within
+from cuecard.testing.holds import holds, refuses, run_checks, same, within
 from cuecard.testing.rows import SPEC, review_task, reviews
 from cuecard.testing.tiny import TINY, tiny_backbone
 from cuecard.training import TrainConfig
@@ -91,11 +91,7 @@ def check_method(settings: MethodSettings) -> None:
         ConfigError: no backbone takes it.
     """
     for case in method_cases(settings):
-        for name, check in METHOD_CHECKS.items():
-            try:
-                check(case)
-            except AssertionError as error:
-                raise AssertionError(f"{name} ({case.backbone.name}): {error}") from error
+        run_checks(METHOD_CHECKS, case, f" ({case.backbone.name})")
 
 
 def check_settings(case: MethodCase) -> None:
@@ -103,12 +99,8 @@ def check_settings(case: MethodCase) -> None:
     kind = type(case.settings)
     again = kind.model_validate(case.settings.model_dump(mode="json"))
     same(again.model_dump(), case.settings.model_dump(), "settings that were written and read")
-    try:
-        kind.model_validate({"no such setting": 1})
-    except ValueError:
-        pass
-    else:
-        raise AssertionError("an unknown setting is taken")
+    unknown = {"no such setting": 1}
+    refuses(lambda: kind.model_validate(unknown), ValueError, "an unknown setting is taken")
     holds(bool(kind.about), "`about` says nothing")
 
 

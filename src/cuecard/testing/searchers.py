@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from cuecard.search.budget import SearchBudget
 from cuecard.search.searcher import Searcher
-from cuecard.testing.holds import holds, same
+from cuecard.testing.holds import holds, run_checks, same
 from cuecard.testing.scripted import (
     START,
     film_llm,
@@ -31,11 +31,7 @@ def check_searcher(make: MakeSearcher) -> None:
     Raises:
         AssertionError: what does not hold.
     """
-    for name, check in SEARCHER_CHECKS.items():
-        try:
-            check(make)
-        except AssertionError as error:
-            raise AssertionError(f"{name}: {error}") from error
+    run_checks(SEARCHER_CHECKS, make)
 
 
 def check_repeats(make: MakeSearcher) -> None:
