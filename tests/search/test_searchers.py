@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.errors import ConfigError, LLMError
+from cuecard.errors import ConfigError, CuecardWarning, LLMError
 from cuecard.llms.protocol import LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
 from cuecard.metrics.intervals import paired_interval
@@ -21,11 +21,12 @@ from cuecard.search.candidate import first_candidate
 from cuecard.search.journal import Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
-from cuecard.search.searchers import SEARCHERS, settings_of
+from cuecard.search.searchers import SEARCHERS, check_settings, settings_of
 from cuecard.search.searchers.writing import instruction_in
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
 from support.data.reviews import SPEC, TEXT_SPEC, review_task
+from support.plugin_packages import install_package
 from support.scripted_search import (
     GOOD,
     NO_LIMITS,
@@ -70,6 +71,21 @@ def test_a_searcher_reads_the_settings_that_it_says(name: str) -> None:
     search(name, settings=Watched(**SETTINGS.model_dump()))
     some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
     assert read & some == settings_of(name)
+
+
+def test_a_package_that_is_broken_is_in_no_other_searchers_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"cuecard.searchers": {"broken": "no_such_module:Broken"}}
+    monkeypatch.syspath_prepend(install_package(tmp_path, "broken-search", points, {}))
+    monkeypatch.setattr(SEARCHERS, "_told", set())
+    check_settings("grips", SearchSettings())  # imports nothing, so that there is no warning
+    with (
+        pytest.warns(CuecardWarning, match="left out: broken-search 1.0"),
+        pytest.raises(ConfigError, match="no use for fluency") as refused,
+    ):
+        check_settings("grips", SearchSettings(fluency=0.5))
+    assert refused.value.expected == "--searcher autoprompt, gcg, pez"
 
 
 def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> None:

@@ -84,7 +84,7 @@ class Given:
         """Refuse settings of other kinds of task; a file may have them, as older ones do."""
         able = {*TaskRecipe.model_fields, *KINDS[kind].settings.model_fields}
         for name in self.values.get("task", {}).keys() - able:
-            having = [each for each in KINDS if name in KINDS[each].settings.model_fields]
+            having = [each for each, one in KINDS.items() if name in one.settings.model_fields]
             raise ConfigError(
                 "a setting that this kind of task does not have",
                 where=self.flags.get(f"task.{name}", "--set task"),

@@ -185,7 +185,7 @@ def _check_needs(plan: SearchRecipe) -> None:
             "this searcher does not ask an LLM to write",
             where=f"{plan.llm.FLAG} {plan.llm.model}",
             got=f"--searcher {plan.searcher}",
-            expected=", ".join(name for name in SEARCHERS if asks_llm(name)),
+            expected=", ".join(name for name, _ in SEARCHERS.items() if asks_llm(name)),
         )
     check_settings(plan.searcher, plan.search)
     labels = KINDS[plan.recipe.task.kind].labelled

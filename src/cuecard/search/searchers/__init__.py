@@ -190,8 +190,7 @@ def check_settings(name: str, settings: SearchSettings) -> None:
     Raises:
         ConfigError: one that differs from its default.
     """
-    some = {setting for entry in SEARCHERS.values() for setting in entry.settings}
-    for setting in sorted(some - settings_of(name)):
+    for setting in sorted(_SETTINGS - settings_of(name)):
         value = getattr(settings, setting)
         if value != type(settings).model_fields[setting].default:
             raise ConfigError(
@@ -199,7 +198,7 @@ def check_settings(name: str, settings: SearchSettings) -> None:
                 where=f"--searcher {name}",
                 got=f"{setting}: {value}",
                 expected="--searcher "
-                + ", ".join(each for each in SEARCHERS if setting in settings_of(each)),
+                + ", ".join(each for each, _ in SEARCHERS.items() if setting in settings_of(each)),
             )
 
 

@@ -110,7 +110,7 @@ def with_own_settings(model: type[BaseModel], values: Any, usual: str = "") -> A
     unknown: list[InitErrorDetails] = [
         {"type": "extra_forbidden", "loc": (name,), "input": value}
         for name, value in more.items()
-        if name not in own_settings()
+        if name not in kind.settings.model_fields and name not in own_settings()
     ]
     if unknown:
         raise ValidationError.from_exception_data("task", unknown)
