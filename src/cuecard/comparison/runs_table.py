@@ -27,7 +27,7 @@ class TabledRun:
     Attributes:
         folder: its folder.
         proof: its report.
-        recipe: its settings, without the seed and what changes no result.
+        recipe: its settings by dotted names, without the seed and what changes no result.
     """
 
     folder: Path

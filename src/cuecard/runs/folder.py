@@ -242,7 +242,7 @@ def differences(
     return [
         f"{name}: {_value(old, name)} -> {_value(new, name)}"
         for name in [*new, *(name for name in old if name not in new)]
-        if not _is_free(name, free) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+        if not is_free(name, free) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
 
 
@@ -253,7 +253,8 @@ def _value(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "(not set)"
 
 
-def _is_free(name: str, free: Collection[str]) -> bool:
+def is_free(name: str, free: Collection[str]) -> bool:
+    """Whether a setting is one of those by their dotted names, or below one; see `differences`."""
     parts = name.split(".")
     return any(
         len(pattern) <= len(parts)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from cuecard.comparison.reports import FILE, read_report
 from cuecard.comparison.runs_table import TabledRun
 from cuecard.errors import DataError
+from cuecard.runs.folder import is_free
 from cuecard.runs.recipe_file import read_yaml
-from cuecard.runs.run_kinds import KINDS
+from cuecard.runs.run_kinds import RUN
+from cuecard.settings import flat
 
-# Of a recipe: what changes no score, and what is compared.
-_FREE = ("out", "report_to")
+# What two sittings of a run need not share, but for what changes its answers to the test rows.
+_FREE = (RUN.free | {"training.seed"}) - {"task.max_new_tokens"}
 
 
 def read_tabled(folders: Sequence[Path]) -> list[TabledRun]:
@@ -38,17 +39,12 @@ def _read(folder: Path) -> TabledRun:
             got="no report" if proof is None else "a report without a table",
             expected=f"a run's folder with its {FILE}",
         )
-    return TabledRun(folder, proof, _recipe(place))
+    return TabledRun(folder, proof, _recipe(place / RUN.file))
 
 
-def _recipe(folder: Path) -> dict[str, Any]:
-    file = next((folder / kind.file for kind in KINDS if (folder / kind.file).is_file()), None)
-    if file is None:
+def _recipe(file: Path) -> dict[str, Any]:
+    """The settings, by their dotted names, that runs of one recipe share."""
+    if not file.is_file():
         return {}
-    found = deepcopy(read_yaml(file, ()))
-    for name in _FREE:
-        found.pop(name, None)
-    if isinstance(found.get("training"), dict):
-        for name in ("seed", "checkpoint_every"):
-            found["training"].pop(name, None)
-    return found
+    settings = flat(read_yaml(file, ()))
+    return {name: value for name, value in settings if not is_free(name, _FREE)}

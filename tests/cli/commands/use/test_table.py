@@ -62,6 +62,16 @@ def test_seeds_of_one_recipe_share_a_row(cuecard: Call, tmp_path: Path) -> None:
     assert alone["sd"] is None and (alone["low"], alone["high"]) == pytest.approx((0.6, 0.8))
 
 
+def test_how_a_run_was_run_makes_no_other_recipe(cuecard: Call, tmp_path: Path) -> None:
+    runs = [save_run(tmp_path / f"run-{n}", seed=n) for n in range(2)]
+    recipe = (runs[1] / "recipe.yaml").read_text()
+    how = "  checkpoint_every: 5\n  activations: recompute\ndevice: cuda:1\ncompare: false\n"
+    (runs[1] / "recipe.yaml").write_text(recipe + how)
+    assert [row["seeds"] for row in cuecard("table", *runs, "--json").json["rows"]] == [2, 2]
+    (runs[1] / "recipe.yaml").write_text(recipe + "task:\n  max_new_tokens: 3\n")
+    assert [row["seeds"] for row in cuecard("table", *runs, "--json").json["rows"]] == [1] * 4
+
+
 def test_every_form(cuecard: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runs = [save_run(Path(f"r{n}"), seed=n, score=0.5 + n / 3) for n in range(2)]
