@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
 from cuecard.evaluation.report import ReportRow
@@ -13,13 +12,14 @@ from cuecard.visible import inert
 Value = str | float | int | None
 
 # What TeX would take for a command.
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
-_SPECIAL = re.compile(r"[\\~^&%$#_{}]")
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
 _COSTS = ("prompt_tokens", "bytes_per_task", "fit_cpu_seconds", "test_seconds")
 
 
@@ -65,4 +65,4 @@ def _values(row: ReportRow) -> list[Value]:
 
 
 def _tex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_SPECIAL.sub(lambda m: _TEX[m.group()], cell) for cell in cells) + r" \\"
+    return " & ".join(cell.translate(_TEX) for cell in cells) + r" \\"

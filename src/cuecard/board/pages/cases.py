@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -22,9 +20,9 @@ from cuecard.board.records.files import cached_settings
 from cuecard.board.records.index import FileCache, RunIndex, RunPlace
 from cuecard.board.records.thumbnails import Thumbnails, digests_in
 from cuecard.board.view import Pages, drawn
+from cuecard.comparison.table_files import Value, as_csv
 from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.charts.shares import bar
-from cuecard.visible import inert
 
 Order = Literal["file", "unsure", "sure"]
 _SHOWN = 3  # probabilities of a row
@@ -116,15 +114,14 @@ def _bars(probabilities: Mapping[str, float]) -> list[tuple[str, float, Any]]:
 def _as_csv(cases: Sequence[Case]) -> Response:
     """The cases as a file to keep."""
     names = list(dict.fromkeys(name for case in cases for name in case.fields))
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([*names, "gold", "answer", "correct", "probability", "source", "row"])
+    rows: list[list[Value]] = []
     for case in cases:
         texts = [case.fields.get(name, "") for name in names]
-        cells = [*texts, case.gold, case.answer, case.correct, case.probability]
-        writer.writerow([inert(cell) for cell in (*cells, case.source, case.row)])
+        answered = (case.gold, case.answer, case.correct, case.probability)
+        rows.append([*texts, *answered, case.source, case.row])
+    columns = (*names, "gold", "answer", "correct", "probability", "source", "row")
     return Response(
-        out.getvalue().encode("utf-8", "backslashreplace"),
+        as_csv(columns, rows).encode("utf-8", "backslashreplace"),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": 'attachment; filename="rows.csv"'},
     )

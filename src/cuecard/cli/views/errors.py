@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
 from cuecard.cli.views.tables import print_table, say
+from cuecard.comparison.table_files import Value, as_csv
 from cuecard.evaluation.cases.case import Case
 from cuecard.evaluation.cases.row_errors import RowErrors, RowFinding
 from cuecard.tasks.readers.tables import place
 from cuecard.validation_text import counted
-from cuecard.visible import cut, inert
+from cuecard.visible import cut
 
 _LONGEST = 100  # characters of a text in a table
 _FACTS = ("source", "row", "gold", "answer", "probability", "gold_probability", "suggested")
@@ -45,16 +44,16 @@ def errors_csv(found: RowErrors, limit: int | None = None) -> str:
     chosen = found.shown(limit)
     fields = list(dict.fromkeys(name for each in chosen for name in each.case.fields))
     names = {name: name if name not in (*_FACTS, *_LISTS) else f"field_{name}" for name in fields}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_LISTS, *_FACTS, *names.values()])
-    for each in chosen:
-        told = each.to_dict()
-        lists = (each.case.correct is False, each.unsure, each.issue is not None)
-        cells = ["" if told[name] is None else told[name] for name in _FACTS]
-        texts = [each.case.fields.get(name, "") for name in fields]
-        writer.writerow([*map(int, lists), *map(inert, (*cells, *texts))])
-    return text.getvalue()
+    return as_csv(
+        (*_LISTS, *_FACTS, *names.values()), [_csv_cells(each, fields) for each in chosen]
+    )
+
+
+def _csv_cells(found: RowFinding, fields: Sequence[str]) -> list[Value]:
+    told = found.to_dict()
+    lists = (found.case.correct is False, found.unsure, found.issue is not None)
+    texts = [found.case.fields.get(name, "") for name in fields]
+    return [*map(int, lists), *(told[name] for name in _FACTS), *texts]
 
 
 def _counts(found: RowErrors) -> str:

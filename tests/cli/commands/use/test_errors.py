@@ -59,11 +59,12 @@ def test_json_and_csv_have_every_row(kept: Path, cuecard: Call, tmp_path: Path) 
 
 def test_a_text_is_no_formula_in_a_spreadsheet(kept: Path, cuecard: Call, tmp_path: Path) -> None:
     file = kept / "predictions.jsonl"
-    file.write_text(file.read_text().replace("a [red]", "=HYPERLINK(1)"))
+    told = file.read_text().replace("a [red]", "=HYPERLINK(1)").replace('"text"', '"=1+2"')
+    file.write_text(told)
     cuecard("errors", kept, "--csv", tmp_path / "check.csv")
     with (tmp_path / "check.csv").open(newline="") as lines:
-        _, first, _ = csv.reader(lines)
-    assert first[-1] == "'=HYPERLINK(1)\nfilm 3"
+        header, first, _ = csv.reader(lines)
+    assert header[-1] == "'=1+2" and first[-1] == "'=HYPERLINK(1)\nfilm 3"
 
 
 def test_what_a_run_has_kept_and_more_answers(
