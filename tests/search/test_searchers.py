@@ -20,11 +20,12 @@ from cuecard.search.calls import Calls
 from cuecard.search.candidate import first_candidate
 from cuecard.search.journal import Journal
 from cuecard.search.loop import Search
-from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS, check_settings, settings_of
 from cuecard.search.searchers.writing import instruction_in
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
+from cuecard.testing.scripted import scripted_search
+from cuecard.testing.searchers import shown
 from support.data.reviews import SPEC, TEXT_SPEC, review_task
 from support.plugin_packages import install_package
 from support.scripted_search import (
@@ -110,22 +111,15 @@ def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> N
 
 @pytest.mark.parametrize("name", SCRIPTED)
 def test_no_row_that_prompts_are_compared_on_is_shown(name: str) -> None:
-    llm, calls = world(), Calls(Journal(None, ""), NO_LIMITS)
-    asker, task = Asker(llm, calls, wait=0.0), replace(review_task(200), test=())
-    solver = LLMSolver(asker, task.spec)
-    searcher, model = SEARCHERS[name].make(), SearchModel(shared_backbone(), calls)
-    made = Search(task, START, searcher, solver, calls, SETTINGS, asker=asker, model=model)
+    llm, task = world(), review_task(200)
+    searcher = SEARCHERS[name].make()
+    made = scripted_search(searcher, llm=llm, rows=200, backbone=shared_backbone())
     asyncio.run(made.run())
-    compared = {record.texts["text"] for record in [*made._rows, *task.validation]}
+    compared = {record.texts["text"] for record in made.compared}
     others = {record.texts["text"] for record in task.train} - compared
-    shown = set[str]()
-    for request in llm.requests:
-        text = request.messages[-1].content
-        solves = text.rstrip().endswith("Sentiment:")
-        lines = (text.rpartition("Review:")[0] if solves else text).splitlines()
-        shown |= {part for line in lines for part in (line, line.partition(": ")[2])}
-    assert shown.isdisjoint(compared) and len(compared) == SETTINGS.rows + len(task.validation)
-    assert not shown.isdisjoint(others) or name not in SHOWING
+    told_of = shown(llm.requests)
+    assert told_of.isdisjoint(compared) and len(compared) == SETTINGS.rows + len(task.validation)
+    assert not told_of.isdisjoint(others) or name not in SHOWING
 
 
 @pytest.mark.parametrize("name", SCRIPTED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from cuecard.llms.protocol import LLMRequest
 from cuecard.search.budget import SearchBudget
 from cuecard.search.searcher import Searcher
 from cuecard.testing.holds import holds, run_checks, same
@@ -75,13 +76,22 @@ def check_rows(make: MakeSearcher) -> None:
     search = scripted_search(make(), llm=llm, rows=200)
     compared = {record.texts["text"] for record in search.compared}
     asyncio.run(search.run())
-    shown: set[str] = set()
-    for request in llm.requests:
+    same(
+        sorted(shown(llm.requests) & compared),
+        [],
+        "rows that candidates are compared on and that were shown",
+    )
+
+
+def shown(requests: Iterable[LLMRequest]) -> set[str]:
+    """Lines that `film_llm` was told beside the review to answer, with and without their names."""
+    found: set[str] = set()
+    for request in requests:
         text = request.messages[-1].content
         solves = text.rstrip().endswith("Sentiment:")
         lines = (text.rpartition("Review:")[0] if solves else text).splitlines()
-        shown |= {part for line in lines for part in (line, line.partition(": ")[2])}
-    same(sorted(shown & compared), [], "rows that candidates are compared on and that were shown")
+        found |= {part for line in lines for part in (line, line.partition(": ")[2])}
+    return found
 
 
 SEARCHER_CHECKS: Mapping[str, Callable[[MakeSearcher], None]] = MappingProxyType(
