@@ -26,11 +26,10 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     RobertaConfig,
-    T5Config,
 )
 
 from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
-from cuecard.testing.tiny import random_model, tiny_tokenizer
+from cuecard.testing.tiny import ENDS, random_model, sizes, t5_config, tiny_tokenizer
 
 __all__ = [
     "CONFIGS",
@@ -44,58 +43,32 @@ __all__ = [
 ]
 
 
-def _sizes(**more: Any) -> dict[str, Any]:
-    return {
-        "vocab_size": 384,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "max_position_embeddings": 256,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        **more,
-    }
-
-
 CONFIGS: dict[str, Any] = {
-    "llama": lambda: LlamaConfig(**_sizes(num_key_value_heads=2)),
+    "llama": lambda: LlamaConfig(**sizes(num_key_value_heads=2)),
     "gpt2": lambda: GPT2Config(
-        vocab_size=384, n_embd=32, n_layer=2, n_head=4, n_positions=256, **_ends()
+        vocab_size=384, n_embd=32, n_layer=2, n_head=4, n_positions=256, **ENDS
     ),
-    "qwen2": lambda: Qwen2Config(**_sizes(num_key_value_heads=2)),
-    "qwen3": lambda: Qwen3Config(**_sizes(num_key_value_heads=2, head_dim=8)),
-    "mistral-sliding": lambda: MistralConfig(**_sizes(num_key_value_heads=2, sliding_window=16)),
+    "qwen2": lambda: Qwen2Config(**sizes(num_key_value_heads=2)),
+    "qwen3": lambda: Qwen3Config(**sizes(num_key_value_heads=2, head_dim=8)),
+    "mistral-sliding": lambda: MistralConfig(**sizes(num_key_value_heads=2, sliding_window=16)),
     "gemma2-softcap": lambda: Gemma2Config(
-        **_sizes(num_key_value_heads=2, head_dim=8, sliding_window=16)
+        **sizes(num_key_value_heads=2, head_dim=8, sliding_window=16)
     ),
-    "bloom-alibi": lambda: BloomConfig(
-        vocab_size=384, hidden_size=32, n_layer=2, n_head=4, **_ends()
-    ),
+    "bloom-alibi": lambda: BloomConfig(vocab_size=384, hidden_size=32, n_layer=2, n_head=4, **ENDS),
     "opt": lambda: OPTConfig(
-        **_sizes(ffn_dim=48, word_embed_proj_dim=32, do_layer_norm_before=True)
+        **sizes(ffn_dim=48, word_embed_proj_dim=32, do_layer_norm_before=True)
     ),
 }
 
 
-def _ends() -> dict[str, int]:
-    return {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-
-
-def _t5(**more: Any) -> T5Config:
-    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
-    return T5Config(vocab_size=384, decoder_start_token_id=0, **sizes, **_ends(), **more)
-
-
 def _halves(**more: Any) -> dict[str, Any]:
-    sizes = {f"{half}_{part}": size for half in ("encoder", "decoder") for part, size in _LAYER}
+    halves = {f"{half}_{part}": size for half in ("encoder", "decoder") for part, size in _LAYER}
     return {
         "vocab_size": 384,
         "d_model": 32,
         "max_position_embeddings": 256,
-        **sizes,
-        **_ends(),
+        **halves,
+        **ENDS,
         **more,
     }
 
@@ -104,9 +77,9 @@ _LAYER = (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
 
 # Config, and what the tokenizer puts around a text.
 SEQ2SEQ: dict[str, tuple[Any, str]] = {
-    "t5-relu": (_t5, "$A </s>"),
+    "t5-relu": (t5_config, "$A </s>"),
     "t5-gated": (
-        lambda: _t5(
+        lambda: t5_config(
             feed_forward_proj="gated-gelu", tie_word_embeddings=False, num_decoder_layers=3
         ),
         "$A </s>",
@@ -138,11 +111,11 @@ SEQ2SEQ: dict[str, tuple[Any, str]] = {
 
 # All of them are framed as "<s> $A </s>".
 MASKED: dict[str, Any] = {
-    "bert": lambda: BertConfig(**_sizes()),
+    "bert": lambda: BertConfig(**sizes()),
     # Its positions begin behind the padding's own.
-    "roberta": lambda: RobertaConfig(**_sizes()),
+    "roberta": lambda: RobertaConfig(**sizes()),
     "deberta-v2": lambda: DebertaV2Config(
-        **_sizes(
+        **sizes(
             relative_attention=True,
             pos_att_type=["p2c", "c2p"],
             position_biased_input=False,
@@ -153,7 +126,7 @@ MASKED: dict[str, Any] = {
     ),
     # A window of four to either side in its first layer.
     "modernbert": lambda: ModernBertConfig(
-        **_sizes(
+        **sizes(
             cls_token_id=1,
             sep_token_id=2,
             local_attention=8,

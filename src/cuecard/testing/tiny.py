@@ -33,7 +33,8 @@ _CHAT = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-_ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+"""Of a configuration, as `tiny_tokenizer` has them."""
 
 
 @cache
@@ -86,7 +87,8 @@ def random_model(make: Callable[[Any], Any], config: Any, seed: int, spread: flo
     return model.eval()
 
 
-def _sizes(**more: Any) -> dict[str, Any]:
+def sizes(**more: Any) -> dict[str, Any]:
+    """A configuration's, by the names that most families have for them."""
     return {
         "vocab_size": 384,
         "hidden_size": 32,
@@ -94,9 +96,15 @@ def _sizes(**more: Any) -> dict[str, Any]:
         "num_attention_heads": 4,
         "intermediate_size": 48,
         "max_position_embeddings": 256,
-        **_ENDS,
+        **ENDS,
         **more,
     }
+
+
+def t5_config(**more: Any) -> T5Config:
+    """Of such sizes."""
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    return T5Config(vocab_size=384, decoder_start_token_id=0, **shape, **ENDS, **more)
 
 
 def _float32(auto: Any) -> Callable[[Any], Any]:
@@ -104,21 +112,19 @@ def _float32(auto: Any) -> Callable[[Any], Any]:
 
 
 def _causal(seed: int) -> CausalBackbone:
-    config = LlamaConfig(**_sizes(num_key_value_heads=2))
+    config = LlamaConfig(**sizes(num_key_value_heads=2))
     model = random_model(_float32(AutoModelForCausalLM), config, seed, 0.3)
     return CausalBackbone(model, tiny_tokenizer(), "tiny-llama")
 
 
 def _seq2seq(seed: int) -> Seq2SeqBackbone:
-    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
-    config = T5Config(vocab_size=384, decoder_start_token_id=0, **sizes, **_ENDS)
     # T5 does not divide its scores by the root of their size.
-    model = random_model(_float32(AutoModelForSeq2SeqLM), config, seed, 0.15)
+    model = random_model(_float32(AutoModelForSeq2SeqLM), t5_config(), seed, 0.15)
     return Seq2SeqBackbone(model, tiny_tokenizer("$A </s>"), "tiny-t5")
 
 
 def _masked(seed: int) -> MaskedBackbone:
-    model = random_model(_float32(AutoModelForMaskedLM), RobertaConfig(**_sizes()), seed, 0.3)
+    model = random_model(_float32(AutoModelForMaskedLM), RobertaConfig(**sizes()), seed, 0.3)
     return MaskedBackbone(model, tiny_tokenizer("<s> $A </s>", mask=True), "tiny-roberta")
 
 
