@@ -29,7 +29,9 @@ def table(
     ] = TableForm.TEXT,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Write it there.", show_default=False),
+        typer.Option(
+            "--output", metavar="FILE", help="Write it there; text as CSV.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
