@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ def test_from_the_list_to_a_row(desk: Tab) -> None:
     page.locator("#curves canvas").first.wait_for()
     assert page.locator("#curves .uplot").count() == 2  # losses and scores have axes of their own
     page.get_by_label("1 rows of negative answered positive").click()
-    assert page.url.endswith("/rows?gold=negative&answer=positive")
-    assert page.locator(".case").count() == 1 and page.get_by_text("bad film").is_visible()
+    page.wait_for_url(re.compile(r"/rows\?gold=negative&answer=positive$"))
+    page.get_by_text("bad film").wait_for()
+    assert page.locator(".case").count() == 1
 
 
 def test_runs_are_compared(desk: Tab) -> None:
@@ -32,7 +34,10 @@ def test_runs_are_compared(desk: Tab) -> None:
     assert "B second" in table and "-0.333" in table
     page.get_by_label("Show").select_option("all")
     page.get_by_role("button", name="Filter").click()
-    assert page.get_by_role("region", name="Rows and answers").locator("tbody tr").count() == 3
+    page.wait_for_url(re.compile("show=all"))
+    rows = page.get_by_role("region", name="Rows and answers").locator("tbody tr")
+    rows.nth(2).wait_for()
+    assert rows.count() == 3
 
 
 def test_a_run_is_watched(desk: Tab, work: Path) -> None:
@@ -80,6 +85,7 @@ def test_a_comparison_is_watched(kinds: Path, desk: Tab) -> None:
     with held(folder):
         page = desk.open("/runs/contest")
         states = page.get_by_role("region", name="Contestants, all rows")
+        states.locator(".state.running").wait_for()
         assert states.locator(".state.running").count() == 1
         standing.write_text(kept)
         states.locator(".state.running").wait_for(state="detached")
@@ -91,7 +97,7 @@ def test_hostile_names_and_texts_are_texts(desk: Tab) -> None:
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     page.get_by_role("link", name="hostile <b>").click()
     page.get_by_role("link", name="1 answers").click()
-    assert page.locator(".case").get_by_text(HOSTILE, exact=True).first.is_visible()
+    page.locator(".case").get_by_text(HOSTILE, exact=True).first.wait_for()
     page = desk.open("/data?data.path=reviews.csv")
     assert page.get_by_text(HOSTILE).first.is_visible()
     assert page.locator("img").count() == 0
@@ -100,7 +106,7 @@ def test_hostile_names_and_texts_are_texts(desk: Tab) -> None:
 def test_data_then_the_command_of_a_form(desk: Tab) -> None:
     page = desk.open("/data")
     page.get_by_role("link", name="reviews.csv").click()
-    assert page.get_by_role("region", name="Labels").get_by_text("good").is_visible()
+    page.get_by_role("region", name="Labels").get_by_text("good").wait_for()
     page.get_by_role("link", name="Train on it").click()
     page.get_by_label("steps", exact=True).fill("7")
     page.get_by_label("steps", exact=True).press("Tab")  # its change shows another command

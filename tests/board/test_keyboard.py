@@ -27,6 +27,7 @@ def test_from_the_list_to_wrong_rows(desk: Tab) -> None:
     reach(page, "only wrong")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("show=wrong"))
+    page.locator(".case").first.wait_for()
     assert page.locator(".case").count() == 1
 
 
@@ -54,6 +55,7 @@ def test_filtered_by_keyboard_alone(desk: Tab) -> None:
     page.keyboard.type("film")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("q=film"))
+    page.locator(".case").nth(1).wait_for()
     assert page.locator(".case").count() == 2
 
 
@@ -122,7 +124,7 @@ def test_a_candidate_is_read(kinds: Path, desk: Tab) -> None:
     first = page.locator("details summary").first.inner_text()
     reach(page, first)
     page.keyboard.press("Enter")
-    assert page.locator("details pre").first.is_visible()
+    page.locator("details pre").first.wait_for()
 
 
 def test_signed_in_and_the_theme_chosen(browser: Any, work: Path) -> None:
