@@ -112,6 +112,16 @@ def test_an_example_keeps_what_stands_in_the_text() -> None:
     ]
 
 
+def test_a_model_that_goes_round_in_circles_does_not_teach_it() -> None:
+    pairs = [("Ann Lee", "Bo"), ("Ann Lee", "Boreas"), ("ann lee", "Bo"), ("Bo", "Ann Lee")] * 2
+    answer = example([entity("Ann Lee"), entity("Bo")], [relation(*pair) for pair in pairs])
+    found = read_example(answer, TEXT, ("person",))
+    kept = [(each.source, each.target) for each in found.extraction.relations]
+    assert kept == [("Ann Lee", "Bo"), ("Bo", "Ann Lee")]
+    told = "left out: 'Ann Lee' and 'Boreas' are not both among the entities (2 times)"
+    assert found.notes == (told,)
+
+
 @pytest.mark.parametrize("cut", [1, 2])
 def test_brackets_that_are_missing_at_the_end_are_added(cut: int) -> None:
     text = "Ann [of {Tarn} sails."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ from cuecard.graphrag.answers.json_form import unfenced
 from cuecard.graphrag.measuring.matching import within, words_of
 from cuecard.graphrag.prompts.filling import lined
 from cuecard.graphrag.prompts.sources import CorpusProfile
-from cuecard.graphrag.records import Entity, Extraction
+from cuecard.graphrag.records import Entity, Extraction, Relation
 
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
@@ -114,14 +116,21 @@ def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
     if not entities:
         why = f" {dropped[0]}." if dropped else ""
         raise UnreadableAnswer(f"No entity of a given type that stands in the text.{why}")
-    relations = []
+    relations: dict[tuple[str, str], Relation] = {}
     for one in read.extraction.relations:
-        if {one.source.casefold(), one.target.casefold()} <= entities.keys():
-            relations.append(one)
+        pair = one.source.casefold(), one.target.casefold()
+        if entities.keys() >= set(pair):
+            # A small model that goes round in circles must not teach it.
+            relations.setdefault(pair, one)
         else:
             dropped.append(f"{one.source!r} and {one.target!r} are not both among the entities")
-    notes = (*form, *(f"left out: {what}" for what in dropped))
-    return ReadExample(Extraction(tuple(entities.values()), tuple(relations)), notes)
+    notes = (*form, *(f"left out: {what}" for what in _counted(dropped)))
+    return ReadExample(Extraction(tuple(entities.values()), tuple(relations.values())), notes)
+
+
+def _counted(notes: Iterable[str]) -> list[str]:
+    """Each once, with how often where that is more than once."""
+    return [f"{what} ({n} times)" if n > 1 else what for what, n in Counter(notes).items()]
 
 
 def _is_of_form(what: str) -> bool:
