@@ -240,6 +240,25 @@ def test_a_common_prefix_is_cached() -> None:
         assert close(scores, scored_alone(backbone, one_row))
 
 
+@pytest.mark.parametrize("own", [0, 20])
+def test_a_long_prefix_is_waited_for(own: int) -> None:
+    """Of texts that arrive at once all but the first three wait, whatever a pass has room for."""
+    backbone = tiny_backbone()
+    template, prompt = tokens(0, 150), held(1, own) if own else None
+    asked = [writing(prompt, template + tokens(seed, 10), count=1) for seed in range(1, 13)]
+
+    async def ask() -> tuple[list[Any], dict[str, float]]:
+        async with serving(backbone, max_num_batched_tokens=64) as engine:
+            found = await asyncio.gather(*(written(engine, one) for one in asked))
+            return found, dict(engine.stats())
+
+    found, stats = asyncio.run(ask())
+    for one, (answer, _) in zip(asked, found, strict=True):
+        assert [token.id for token in answer] == written_alone(backbone, one)
+    assert stats["tokens_computed"] == own + 3 * 160 + 9 * 10
+    assert stats["tokens_reused"] == 9 * 150 + (11 * own)
+
+
 def test_a_row_that_does_not_fit_fails_alone() -> None:
     backbone = tiny_backbone()
     good = scoring(held(1), tokens(1, 9))

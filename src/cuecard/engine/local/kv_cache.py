@@ -14,6 +14,9 @@ from cuecard.types import PrefixKV
 _SHORTEST = 64
 # A prefix may take one in so many bytes of the cache.
 _PREFIX_SHARE = 8
+# A prefix of at least so many tokens is waited for while another sequence computes it: a pass for
+# shorter ones alone would cost more than computing them twice.
+_WAITED_FOR = 128
 
 
 class KVCacheManager:
@@ -65,27 +68,35 @@ class KVCacheManager:
 
     # Prefixes of contexts.
 
-    def pin_prefix(self, sequence: SequenceState, prompt_runs: bool) -> None:
+    def pin_prefix(self, sequence: SequenceState, prompt_runs: bool) -> bool:
         """Pin the cached prefix of a context, or note that it is to be cached.
 
         Args:
             prompt_runs: whether the prompt runs in the same pass, so that its keys and values,
                 which precede the prefix, are not there yet.
+
+        Returns:
+            False if the sequence has to wait, for another one that computes the prefix.
         """
         if not self._settings.prefix_caching:
-            return
-        end = sequence.slot if sequence.inline_tokens or sequence.late else -1
-        prefix = self._prefixes.meet(sequence.digest, sequence.ids[:end])
+            return True
+        if sequence.prefix is None:
+            end = sequence.slot if sequence.inline_tokens or sequence.late else -1
+            sequence.prefix = self._prefixes.meet(sequence.digest, sequence.ids[:end])
+        prefix = sequence.prefix
         if not prefix:
-            return
+            return True
         key = (sequence.context_digest, prefix)
         if not prompt_runs and self.cache.pin(key):
             sequence.pins.append(key)
             sequence.cached = len(prefix)
             self.reused += len(prefix)
-        elif key not in self.cache and key not in self._computing and self._fits(prefix):
+        elif key in self._computing:
+            return prompt_runs or len(prefix) < _WAITED_FOR
+        elif key not in self.cache and self._fits(prefix):
             self._computing.add(key)
             sequence.to_cache = prefix
+        return True
 
     def _fits(self, prefix: tuple[int, ...]) -> bool:
         """Whether a prefix leaves most of the cache to others."""
@@ -112,7 +123,10 @@ class KVCacheManager:
 
     def store_prefix(self, sequence: SequenceState, keys_values: Tensor) -> None:
         """Cache those of a context's prefix; see `SequenceState.to_cache`."""
-        self.cache.put((sequence.context_digest, sequence.to_cache), keys_values)
+        key = (sequence.context_digest, sequence.to_cache)
+        self.cache.put(key, keys_values)
+        self._computing.discard(key)
+        sequence.to_cache = ()
 
     def free(self, sequence: SequenceState) -> None:
         """A sequence needs nothing of the cache any more."""

@@ -152,6 +152,9 @@ class ModelRunner:
             computed.append(passed.keys_values(index, first, chunk.num_tokens))
         if sequence.pooled:
             self._add_values(chunk, passed, index)
+        if 0 < len(sequence.to_cache) <= chunk.end:
+            prefix = torch.cat(computed, 3)[:, :, :, : len(sequence.to_cache)].clone()
+            self._cache.store_prefix(sequence, prefix)
         if not chunk.is_last:
             return
         logits = passed.read[index]
@@ -170,9 +173,6 @@ class ModelRunner:
                 self.decoder.admit(answer, pieces, answer.left - 1)
             else:
                 self._prefilled[answer.sequence] = pieces
-        if sequence.to_cache:
-            prefix = torch.cat(computed, 3)[:, :, :, : len(sequence.to_cache)].clone()
-            self._cache.store_prefix(sequence, prefix)
 
     def _add_values(self, chunk: ScheduledChunk, passed: PassOutput, index: int) -> None:
         """Add up what a pooled head reads of a chunk's tokens that stand before the prompt."""

@@ -54,8 +54,10 @@ class SequenceState:
         image_positions: how many positions these take.
         region: the part of the image that is asked for; None where none is.
         computed: how many of its tokens have run.
+        prefix: what the ids have in common with other contexts, empty for nothing; None until it
+            is looked for.
         cached: how many of the ids come from the prefix cache; these are not among its tokens.
-        to_cache: the prefix of the ids whose keys and values go to the prefix cache.
+        to_cache: the prefix of the ids whose keys and values go to the prefix cache, until they do.
         pins: its entries in the cache, in the order in which they precede its tokens.
         tails: per continuation of more than one token, how many of its tokens run.
     """
@@ -72,6 +74,7 @@ class SequenceState:
     region: Region | None = None
     status: SequenceStatus = SequenceStatus.WAITING
     computed: int = 0
+    prefix: tuple[int, ...] | None = None
     cached: int = 0
     to_cache: tuple[int, ...] = ()
     pins: list[Key] = field(default_factory=list)

@@ -4,7 +4,7 @@ A pass has a token of every answer being decoded, and as many other tokens as fi
 turns, a sequence each, so that a long list holds nobody up. Sequences that are too long for one
 pass run in chunks. A prompt that is not cached runs once, in front of the first of its sequences
 and in one pass with it; its other sequences wait for the next. Such a first sequence need not
-queue.
+queue. Contexts that share a long prefix wait for the one that computes it.
 """
 
 from __future__ import annotations
@@ -150,8 +150,9 @@ class Scheduler:
         if prompt_tokens is None:
             return None
         if sequence.status is SequenceStatus.WAITING:
+            if not self._cache.pin_prefix(sequence, prompt_runs=prompt_tokens > 0):
+                return None
             sequence.status = SequenceStatus.PREFILLING
-            self._cache.pin_prefix(sequence, prompt_runs=prompt_tokens > 0)
         least = min(_LEAST, self._budget)
         count = sequence.next_tokens(room - prompt_tokens, least)
         if not prompt_tokens + count:
