@@ -72,6 +72,21 @@ test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of it
 		tests/engine/vllm/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py \
 		tests/serving/test_vllm_benchmark.py $(ARGS)
 
+CLIENTS := .clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
+
+.PHONY: test-clients $(CLIENTS)
+$(CLIENTS): $(CLIENTS_STAMP)
+
+$(CLIENTS_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --disable-pip-version-check \
+		-e '.[compare,lm-eval,serve]' pytest pytest-timeout -c constraints.txt
+	@touch $@
+
+test-clients: $(CLIENTS_STAMP)  ## prompts in lm-evaluation-harness, in an environment of its own
+	OMP_NUM_THREADS=1 $(CLIENTS)/bin/pytest tests/integrations $(ARGS)
+
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
@@ -182,6 +197,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) $(VLLM) $(PEERS) $(GRAPHRAG) build dist site docs/reference htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) $(CLIENTS) $(PEERS) $(GRAPHRAG) build dist site docs/reference htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -57,8 +57,11 @@ def lazy_module(name: str) -> Any:
     return LazyModule(name)
 
 
-def import_library(name: str) -> ModuleType:
+def import_library(name: str, extra: str | None = None) -> ModuleType:
     """A library's module by its full name.
+
+    Args:
+        extra: the extra that brings it along; None for one of `EXTRAS` or one that is always there.
 
     Raises:
         ConfigError: it comes with an extra that is not installed.
@@ -68,9 +71,10 @@ def import_library(name: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         library = name.partition(".")[0]
-        if error.name != library or library not in EXTRAS:
+        owner = extra or EXTRAS.get(library)
+        if error.name != library or owner is None:
             raise
-        raise _not_installed(f"this needs {library}", EXTRAS[library], [library]) from error
+        raise _not_installed(f"this needs {library}", owner, [library]) from error
 
 
 def require_extra(extra: str, what: str) -> None:

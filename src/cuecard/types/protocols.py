@@ -192,6 +192,10 @@ class Reads(Protocol):
         """[N] float32 -log p(target) of targets [N], piece by piece where logits would be many."""
         ...
 
+    def likeliest(self, tokens: Tensor) -> Tensor:
+        """[N] bool, whether no other token is likelier than tokens [N], piece by piece."""
+        ...
+
     def log_probs(self, at: Tensor, tokens: Tensor) -> Tensor:
         """[E] float32 log p(token) at reads number `at`, in ascending order, piece by piece."""
         ...

@@ -85,6 +85,12 @@ class BatchReads:
 
         return self._by_piece(loss, targets)
 
+    def likeliest(self, tokens: Tensor) -> Tensor:
+        """[N] bool, whether tokens [N] are the likeliest at their reads."""
+        return self._by_piece(
+            lambda logits, wanted: logits.argmax(-1) == wanted, tokens.to(self.found.device)
+        )
+
     def log_probs(self, at: Tensor, tokens: Tensor) -> Tensor:
         """[E] float32 log p(token) of tokens [E] at reads number `at` [E], in ascending order."""
         at, tokens = at.to(self.found.device), tokens.to(self.found.device)

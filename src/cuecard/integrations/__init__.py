@@ -1,0 +1,1 @@
+"""cuecard's prompts in other people's tools, each imported where its tool is."""
