@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cuecard.backbones.kernels import ragged_rows
 from cuecard.backbones.kernels.ragged_rows import Branches, RaggedRows
 
 BEFORE, LENGTHS = (5, 0, 9), (4, 1, 7)
@@ -36,10 +37,14 @@ def alone(
     return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ values
 
 
+@pytest.mark.parametrize("scores", [2**20, 600])  # at a time: all, or of two tokens
 @pytest.mark.parametrize("branched", [False, True])
 @pytest.mark.parametrize("cap", [0.0, 2.0])
 @pytest.mark.parametrize("window", [0, 4])
-def test_as_alone(window: int, cap: float, branched: bool) -> None:
+def test_as_alone(
+    window: int, cap: float, branched: bool, scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ragged_rows, "_SCORES", scores)
     query, key, value, before = given()
     place = [n for length in LENGTHS for n in range(length)]
     number = [0] * len(place)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 # A key that stands here is after every token.
 _NOWHERE = 2**31
+# Scores at a time, of all rows and heads: more than a processor's cache holds take twice as long.
+_SCORES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,13 @@ class RaggedRows:
         gathered = query.reshape(self._n * self._k, -1).index_select(0, self._queries)
         queries = gathered.view(self._b, self._k, self._w * group, size)
         hidden = self._mask(window, group, query.dtype)
-        scores = torch.matmul(queries, keys.mT).mul_(scale)
-        if cap:
-            scores.div_(cap).tanh_().mul_(cap)
-        scores.add_(hidden)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        found = torch.matmul(scores.softmax(-1, dtype=wide).to(values.dtype), values)
+        width = max(1, _SCORES // (self._b * heads * self._u)) * group
+        parts = [slice(first, first + width) for first in range(0, queries.shape[2], width)]
+        tiles = [
+            _attended(queries[:, :, part], keys, values, hidden[:, :, part], scale, cap)
+            for part in parts
+        ]
+        found = tiles[0] if len(tiles) == 1 else torch.cat(tiles, 2)
         back = found.reshape(-1, group * size).index_select(0, self._back)
         return back.view(1, self._n, heads, size)
 
@@ -134,3 +137,15 @@ class RaggedRows:
             of_queries[self._row, self._own] = self._branches.number
             hidden |= (of_keys[:, None] > 0) & (of_keys[:, None] != of_queries[..., None])
         return hidden
+
+
+def _attended(
+    queries: Tensor, keys: Tensor, values: Tensor, unseen: Tensor, scale: float, cap: float
+) -> Tensor:
+    """[B, K, Q, D] what queries [B, K, Q, D] find in keys and values [B, K, U, D]."""
+    scores = torch.matmul(queries, keys.mT).mul_(scale)
+    if cap:
+        scores.div_(cap).tanh_().mul_(cap)
+    scores.add_(unseen)
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return torch.matmul(scores.softmax(-1, dtype=wide).to(values.dtype), values)
