@@ -86,7 +86,7 @@ async def _rows(
     else:
         check_count(places, service.limits.max_images)
         # What they cost is known before they are decoded, which is most of the work.
-        context.reserve(engine.images.image_positions * len(asked))
+        await context.reserve(engine.images.image_positions * len(asked))
         values, characters = await service.image_reader.read(places), 0
 
     def encode() -> list[Scoring]:
@@ -100,7 +100,7 @@ async def _rows(
 
     rows = await offload(characters, encode)
     if engine.images is None:
-        context.reserve(sum(each.row.positions for each in rows))
+        await context.reserve(sum(each.row.positions for each in rows))
     return rows
 
 

@@ -43,7 +43,7 @@ async def embeddings(service: Service, request: EmbeddingRequest, context: Reque
         context.served = service.catalog.backbone if served is None else str(served)
         size = _check_model(service, request, served)
         rows = await offload(characters, lambda: [_row(engine, served, t) for t in texts])
-        context.reserve(sum(len(row.context) for row in rows))
+        await context.reserve(sum(len(row.context) for row in rows))
         context.prompt_tokens = sum(len(row.context) for row in rows)
         held = None if served is None else served.held
         vectors = await engine.embed([Embedding(held, row) for row in rows])

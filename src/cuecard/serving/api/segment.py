@@ -79,7 +79,7 @@ async def _rows(
     assert engine.images is not None
     check_count(places, service.limits.max_images)
     tokens = engine.images.image_positions * len(asked)
-    context.reserve(tokens)
+    await context.reserve(tokens)
     context.prompt_tokens = tokens
     images = await service.image_reader.read(places)
     rows = []

@@ -110,7 +110,7 @@ class Service:
         ]
         prompt_tokens = sum(len(row.context) for row in rows)
         completion_tokens = sum(max_completion_tokens(self.engine, plan) for plan in plans)
-        context.reserve(prompt_tokens + completion_tokens)
+        await context.reserve(prompt_tokens + completion_tokens)
         context.prompt_tokens = prompt_tokens
         return plans
 

@@ -79,11 +79,11 @@ class RequestContext:
                 param="model" if bare else "raw",
             )
 
-    def reserve(self, tokens: int) -> None:
+    async def reserve(self, tokens: int) -> None:
         """Reserve the maximum number of tokens that this request can use.
 
         Raises:
             APIError: 429 if the key has fewer left.
         """
         if self.admission is not None:
-            self.admission.reserve(tokens)
+            await self.admission.reserve(tokens)

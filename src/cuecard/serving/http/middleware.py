@@ -107,7 +107,7 @@ class RequestMiddleware:
             return
         if self._shutdown.draining:
             raise APIError(503, "shutting_down", "The server is shutting down.", retry_after=1)
-        with self._limiter.admit(context.key) as admission:
+        async with self._limiter.admit(context.key) as admission:
             context.admission = admission
             try:
                 forms = path in self._forms
