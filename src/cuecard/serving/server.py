@@ -14,20 +14,16 @@ from dataclasses import dataclass
 import uvicorn
 
 from cuecard.engine.protocol import Engine
-from cuecard.errors import CuecardError
 from cuecard.registry import Registry
-from cuecard.serving.api.app import ServerComponents, build_app
-from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyStore, read_keys
+from cuecard.serving.app_lifetime import OpenApp, check_registry, end_task, open_app
+from cuecard.serving.http.auth import read_keys
 from cuecard.serving.http.header_timeout import HeaderTimeoutProtocol
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.listening import bind, url_of
-from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog, LibraryLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
-from cuecard.serving.models.sync import RegistrySync
 from cuecard.serving.settings import ServerSettings, check_settings
 
 _POLL_SECONDS = 0.02
@@ -53,7 +49,7 @@ def check_start(settings: ServerSettings, registry: Registry) -> None:
     check_settings(settings)
     if settings.keys is not None:
         read_keys(settings.keys)
-    _check_registry(registry, DiskCache(registry.store.url, settings.cache, settings.trusted))
+    check_registry(registry, DiskCache(registry.store.url, settings.cache, settings.trusted))
     bind(settings.host, settings.port).close()
 
 
@@ -76,73 +72,33 @@ async def serve(
         RegistryError: no registry, and nothing cached from an earlier run.
     """
     check_settings(settings)
-    keys = None if settings.keys is None else KeyStore(settings.keys)
     log = log or JsonLog()
-    cache = DiskCache(registry.store.url, settings.cache, settings.trusted)
-    await asyncio.to_thread(_check_registry, registry, cache)
     listener = bind(settings.host, settings.port)
     try:
-        await engine.start()
-        try:
-            catalog = PromptCatalog(engine, backbone)
-            sync = RegistrySync(
-                registry,
-                catalog,
-                cache,
-                log,
-                trusted=settings.trusted,
-                versions=settings.versions,
-            )
-            await _serve(engine, sync, catalog, settings, keys, listener, on_listening, log)
-        finally:
-            await engine.close()
+        async with open_app(engine, backbone, registry, settings, log) as opened:
+            await _listen(opened, settings, listener, on_listening, log)
     finally:
         listener.close()
+    log.write("ended", open=opened.limiter.open)
 
 
-def _check_registry(registry: Registry, cache: DiskCache) -> None:
-    """Fail before the engine starts, which may take a minute."""
-    try:
-        registry.names()
-    except CuecardError:
-        if cache.load() is None:
-            raise
-
-
-async def _serve(
-    engine: Engine,
-    sync: RegistrySync,
-    catalog: PromptCatalog,
+async def _listen(
+    opened: OpenApp,
     settings: ServerSettings,
-    keys: KeyStore | None,
     listener: socket.socket,
     on_listening: Callable[[Listening], None],
     log: JsonLog,
 ) -> None:
-    await sync.start()
-    limits = settings.limits.on(images=engine.images is not None)
-    limiter, shutdown = (
-        RateLimiter(limits.max_requests, max_per_key=limits.max_requests_per_key),
-        ShutdownState(),
+    server = _Uvicorn(_config(opened.app, settings.limits.header_timeout, log))
+    draining = asyncio.create_task(
+        _drain_on_signal(server, opened.shutdown, opened.limiter, settings.limits.drain, log)
     )
-    metrics = Metrics(engine, catalog, limiter, sync.state)
-    service = Service(engine, catalog, limits, settings.system_messages)
-    components = ServerComponents(
-        service, sync.state, limiter, metrics, keys, shutdown, log, cors=settings.cors
-    )
-    app = build_app(components)
-    server = _Uvicorn(_config(app, limits.header_timeout, log))
-    syncing = asyncio.create_task(sync.run(settings.poll))
-    draining = asyncio.create_task(_drain_on_signal(server, shutdown, limiter, limits.drain, log))
-    listening = asyncio.create_task(_announce(server, listener, catalog, on_listening, log))
+    listening = asyncio.create_task(_announce(server, listener, opened.catalog, on_listening, log))
     try:
         await server.serve(sockets=[listener])
     finally:
-        for task in (syncing, draining, listening):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-    log.write("ended", open=limiter.open)
+        for task in (draining, listening):
+            await end_task(task)
 
 
 class _Uvicorn(uvicorn.Server):

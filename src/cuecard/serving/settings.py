@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.errors import ConfigError
 from cuecard.images import MAX_PIXELS, ImageLimits
 
@@ -120,6 +121,64 @@ class ServerSettings(BaseModel):
         description="System messages of a chat with a prompt, whose template has no place for "
         "them: refuse, ignore, or prepend them to the user's message.",
     )
+
+
+class EngineOptions(BaseModel):
+    """What computes the answers, and what it may keep in memory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["local", "vllm"] = Field(
+        default="local", description="Inference engine; vllm is an extra with its own environment."
+    )
+    cache_bytes: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory for cached keys and values of prompts, or for embedded images; by "
+        "default 1 GiB, with vllm on an accelerator what is free.",
+    )
+    prefix_caching: bool = Field(
+        default=True,
+        description="Cache the common prefixes of a prompt's contexts, or embedded images; the "
+        "latency of an answer then reveals whether another text had the same prefix.",
+    )
+
+
+class ServedBackbone(BaseModel):
+    """The backbone that a server loads, as `load_backbone` takes it, and its engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str
+    dtype: Precision = "auto"
+    device: str = "auto"
+    quantize: Quantize = "none"
+    adapter: Path | None = None
+    options: EngineOptions = EngineOptions()
+
+    def check(self) -> None:
+        """Find what the engine cannot do, before anything is loaded.
+
+        Raises:
+            ConfigError: an adapter or a device, for vLLM.
+        """
+        if self.options.engine != "vllm":
+            return
+        if self.adapter is not None:
+            raise ConfigError(
+                "vLLM loads the backbone's own files and cannot merge an adapter into them",
+                where="--adapter",
+                got=str(self.adapter),
+                expected="--engine local",
+            )
+        if self.device != "auto":
+            raise ConfigError(
+                "vLLM chooses the device itself",
+                where="--device",
+                got=self.device,
+                expected="auto",
+                hint="CUDA_VISIBLE_DEVICES selects the accelerators it may use",
+            )
 
 
 def check_settings(settings: ServerSettings) -> None:

@@ -1,0 +1,32 @@
+"""Options of the commands that start servers."""
+
+from __future__ import annotations
+
+from cuecard.cli.fields import Fields, Flag
+from cuecard.serving.settings import ServerSettings
+
+SERVER = Fields(
+    ServerSettings,
+    {
+        "host": Flag(),
+        "port": Flag(),
+        "keys": Flag(metavar="FILE", envvar="CUECARD_KEYS"),
+        "cors": Flag(metavar="ORIGIN", repeat=True),
+        "system_messages": Flag(),
+        "poll": Flag(metavar="SECONDS"),
+        "versions": Flag("--serve"),
+        "limits.max_body_bytes": Flag(),
+        "limits.max_texts": Flag(),
+        "limits.max_characters": Flag(),
+        "limits.max_images": Flag(),
+        "limits.max_image_bytes": Flag(),
+        "limits.max_image_pixels": Flag(),
+        "limits.max_image_frames": Flag(),
+        "limits.max_new_tokens": Flag(),
+        "limits.max_requests": Flag(),
+        "limits.max_requests_per_key": Flag(),
+        "limits.timeout": Flag(metavar="SECONDS"),
+        "limits.drain": Flag(metavar="SECONDS"),
+    },
+    titles={"limits": "Limits"},
+)

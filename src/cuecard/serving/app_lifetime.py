@@ -1,0 +1,111 @@
+"""The application with everything behind it: an engine, a catalog that follows a registry, keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from cuecard.engine.protocol import Engine
+from cuecard.errors import CuecardError
+from cuecard.registry import Registry
+from cuecard.serving.api.app import ServerComponents, build_app
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.auth import KeyStore
+from cuecard.serving.http.limits import RateLimiter
+from cuecard.serving.http.metrics import Metrics
+from cuecard.serving.http.middleware import ShutdownState
+from cuecard.serving.http.quotas import LocalQuotas, Quotas
+from cuecard.serving.logs import JsonLog
+from cuecard.serving.models.catalog import PromptCatalog
+from cuecard.serving.models.disk_cache import DiskCache
+from cuecard.serving.models.sync import RegistrySync
+from cuecard.serving.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class OpenApp:
+    """An application that can answer, and what its host needs to know of it."""
+
+    app: ASGIApp
+    engine: Engine
+    catalog: PromptCatalog
+    limiter: RateLimiter
+    shutdown: ShutdownState
+
+
+@asynccontextmanager
+async def open_app(
+    engine: Engine,
+    backbone: str,
+    registry: Registry,
+    settings: ServerSettings,
+    log: JsonLog,
+    quotas: Quotas | None = None,
+) -> AsyncIterator[OpenApp]:
+    """The application of a registry, which is polled inside the block; the engine ends with it.
+
+    Args:
+        backbone: the name of the model without a prompt.
+        quotas: where the keys' use is counted; by default in this process.
+
+    Raises:
+        ConfigError: an unreadable key file.
+        RegistryError: no registry, and nothing cached from an earlier run.
+    """
+    keys = None if settings.keys is None else KeyStore(settings.keys)
+    cache = DiskCache(registry.store.url, settings.cache, settings.trusted)
+    await asyncio.to_thread(check_registry, registry, cache)
+    await engine.start()
+    try:
+        catalog = PromptCatalog(engine, backbone)
+        sync = RegistrySync(
+            registry, catalog, cache, log, trusted=settings.trusted, versions=settings.versions
+        )
+        await sync.start()
+        limits = settings.limits.on(images=engine.images is not None)
+        limiter = RateLimiter(
+            limits.max_requests, limits.max_requests_per_key, quotas or LocalQuotas()
+        )
+        shutdown = ShutdownState()
+        components = ServerComponents(
+            Service(engine, catalog, limits, settings.system_messages),
+            sync.state,
+            limiter,
+            Metrics(engine, catalog, limiter, sync.state),
+            keys,
+            shutdown,
+            log,
+            cors=settings.cors,
+        )
+        syncing = asyncio.create_task(sync.run(settings.poll))
+        try:
+            yield OpenApp(build_app(components), engine, catalog, limiter, shutdown)
+        finally:
+            await end_task(syncing)
+    finally:
+        await engine.close()
+
+
+def check_registry(registry: Registry, cache: DiskCache) -> None:
+    """Fail before the engine starts, which may take a minute.
+
+    Raises:
+        RegistryError: no registry, and nothing cached from an earlier run.
+    """
+    try:
+        registry.names()
+    except CuecardError:
+        if cache.load() is None:
+            raise
+
+
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
