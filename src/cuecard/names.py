@@ -47,17 +47,8 @@ def load_backbone(
         BackboneError: nothing of that name, or a model that cannot be used.
         CatalogueError: a catalogue backbone that cannot be fetched.
     """
+    check_backbone_name(name)
     known = str(name)
-    if known not in BACKBONES and not Path(name).exists():
-        near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
-        if near or _cannot_be_hub_id(known):
-            raise BackboneError(
-                "unknown backbone",
-                where="backbone",
-                got=known,
-                expected="a catalogue name, a local folder or a hub id (owner/name)",
-                hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
-            )
     # The files before torch and transformers, which a mistake in them need not wait for.
     listed = known in BACKBONES
     folder = find_model(backbone_folder(known, progress) if listed else name)
@@ -71,6 +62,25 @@ def load_backbone(
         quantize=quantize,
         adapter=adapter,
     )
+
+
+def check_backbone_name(name: str | Path) -> None:
+    """Refuse what can be no backbone, before anything is fetched or loaded.
+
+    Raises:
+        BackboneError: nothing of that name.
+    """
+    known = str(name)
+    if known not in BACKBONES and not Path(name).exists():
+        near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
+        if near or _cannot_be_hub_id(known):
+            raise BackboneError(
+                "unknown backbone",
+                where="backbone",
+                got=known,
+                expected="a catalogue name, a local folder or a hub id (owner/name)",
+                hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
+            )
 
 
 def sentence_encoder() -> Backbone | None:

@@ -9,14 +9,15 @@ from functools import cache
 
 import typer.main
 
-from cuecard.cli.main import COMMANDS, app_for
+from cuecard.cli.main import COMMANDS, FAMILIES, app_for
 
 
 @cache
 def options_of(command: str) -> frozenset[str]:
-    """The options of a command of one word."""
-    group = typer.main.get_command(app_for(command))
-    found = group.commands[command]  # type: ignore[attr-defined]
+    """The options of a command, of one word or two."""
+    found = typer.main.get_command(app_for(command))
+    for word in command.split():
+        found = found.commands[word]  # type: ignore[attr-defined]
     return frozenset(
         name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)
     )
@@ -28,8 +29,10 @@ def unknown_options(words: Sequence[str]) -> list[str]:
     Args:
         words: without "cuecard"; the command first.
     """
-    assert words[0] in COMMANDS, words
-    known = options_of(words[0])
+    count = 2 if words[0] in FAMILIES else 1
+    command = " ".join(words[:count])
+    assert command in COMMANDS, words
+    known = options_of(command)
     return [word for word in words if word.startswith("--") and word not in known]
 
 

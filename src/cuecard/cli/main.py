@@ -168,6 +168,10 @@ COMMANDS = {
         "serve.keys",
         "Add, list or revoke API keys; a running server picks up the change at once.",
     ),
+    "deploy ray": (
+        "serve.deploy_ray",
+        "Deploy replicas of `cuecard serve` on Ray Serve, behind one address.",
+    ),
     "gc": (
         "publish.gc",
         "Remove what deleted versions and killed processes left behind. Pushes may run meanwhile.",
@@ -210,7 +214,10 @@ COMMANDS = {
 SCORING = {"use.evaluate", "use.ensemble", "graphrag.tune", "graphrag.measure", "graphrag.optimise"}
 """Commands that need the libraries of the extra `train`, beside those that are listed under it."""
 
-FAMILIES = {"graphrag": "Prompts for GraphRAG: made from a folder of texts, and checked."}
+FAMILIES = {
+    "deploy": "Servers on machines that something else looks after.",
+    "graphrag": "Prompts for GraphRAG: made from a folder of texts, and checked.",
+}
 """Commands of two words, such as `cuecard graphrag validate`: their first word, and its help."""
 
 GROUPS = ("train", "use", "publish", "serve", "graphrag", "machine")

@@ -1,0 +1,116 @@
+"""What API keys use, counted in one place for all replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from cuecard.ray_cluster import import_ray
+from cuecard.serving.http.auth import APIKey
+from cuecard.serving.http.quotas import KeyQuotas, Refusal
+from cuecard.serving.protocol.errors import APIError
+
+_RENEW_SECONDS = 2.0
+_LOST_SECONDS = 10.0
+"""A replica that was silent for so long is lost: its open requests and reservations end."""
+_ANSWER_SECONDS = 5.0
+
+
+class KeyCounts:
+    """`KeyQuotas` of all replicas: a deployment of which there is one, asked by `RayQuotas`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counts = KeyQuotas(clock)
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+        self._tickets: dict[str, dict[str, APIKey]] = {}
+
+    async def open(self, replica: str, key: APIKey, ticket: str, most: int) -> Refusal | None:
+        """See `Quotas.open`."""
+        self._drop_lost()
+        refusal = self._counts.open(key, ticket, most)
+        if refusal is None:
+            self._seen.setdefault(replica, self._clock())
+            self._tickets.setdefault(replica, {})[ticket] = key
+        return refusal
+
+    async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
+        """See `Quotas.reserve`."""
+        return self._counts.reserve(key, ticket, tokens)
+
+    async def close(self, replica: str, key: APIKey, ticket: str, tokens: int) -> None:
+        """See `Quotas.close`."""
+        self._tickets.get(replica, {}).pop(ticket, None)
+        self._counts.close(key, ticket, tokens)
+
+    async def renew(self, replica: str) -> None:
+        """Say that a replica is there."""
+        self._seen[replica] = self._clock()
+
+    def _drop_lost(self) -> None:
+        """End the requests of replicas that have ended without a word."""
+        now = self._clock()
+        for replica, seen in [*self._seen.items()]:
+            if now - seen > _LOST_SECONDS:
+                del self._seen[replica]
+                for ticket, key in self._tickets.pop(replica, {}).items():
+                    self._counts.close(key, ticket, 0)
+
+
+class RayQuotas:
+    """`Quotas` that the deployment `KeyCounts` counts.
+
+    Args:
+        counts: its handle.
+    """
+
+    def __init__(self, counts: Any) -> None:
+        self._counts = counts
+        self._replica = uuid.uuid4().hex
+        ray, exceptions = import_ray("ray.exceptions"), import_ray("ray.serve.exceptions")
+        self._failures = (TimeoutError, ray.RayError, exceptions.RayServeException)
+
+    async def open(self, key: APIKey, ticket: str, most: int) -> Refusal | None:
+        """See `Quotas.open`.
+
+        Raises:
+            APIError: 503, there is no answer.
+        """
+        asked = asyncio.ensure_future(
+            self._answer(self._counts.open.remote(self._replica, key, ticket, most))
+        )
+        try:
+            return await asyncio.shield(asked)
+        except (APIError, asyncio.CancelledError):
+            # The caller gets no ticket to close, and what was asked may be counted yet.
+            asked.add_done_callback(lambda _: self.close(key, ticket, 0))
+            raise
+
+    async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
+        """See `Quotas.reserve`.
+
+        Raises:
+            APIError: 503, there is no answer.
+        """
+        return await self._answer(self._counts.reserve.remote(key, ticket, tokens))
+
+    def close(self, key: APIKey, ticket: str, tokens: int) -> None:
+        """See `Quotas.close`."""
+        self._counts.close.remote(self._replica, key, ticket, tokens)
+
+    async def renew(self) -> None:
+        """Say that this replica is there, until cancelled."""
+        while True:
+            self._counts.renew.remote(self._replica)
+            await asyncio.sleep(_RENEW_SECONDS)
+
+    async def _answer(self, asked: Awaitable[Refusal | None]) -> Refusal | None:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await asked
+        except self._failures as error:
+            what = "The limits of the key cannot be checked."
+            raise APIError(503, "overloaded", what, retry_after=1) from error

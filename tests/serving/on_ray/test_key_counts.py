@@ -1,0 +1,59 @@
+"""Counts that several replicas share, without a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from cuecard.serving.http.auth import APIKey
+from cuecard.serving.on_ray.key_counts import KeyCounts
+
+pytestmark = pytest.mark.anyio
+KEY = APIKey(id="ann", sha256="0" * 64, tokens_per_day=10)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_replicas_share_a_keys_limits() -> None:
+    counts = KeyCounts()
+    assert await counts.open("one", KEY, "a", 2) is None
+    assert await counts.open("two", KEY, "b", 2) is None
+    for replica in ("one", "two"):
+        assert await counts.open(replica, KEY, "c", 2) is not None
+    assert await counts.reserve(KEY, "a", 6) is None
+    assert await counts.reserve(KEY, "b", 5) is not None
+    await counts.close("one", KEY, "a", 4)
+    assert await counts.reserve(KEY, "b", 7) is not None
+    assert await counts.reserve(KEY, "b", 6) is None
+
+
+async def test_a_lost_replicas_requests_are_ended() -> None:
+    clock = Clock()
+    counts = KeyCounts(clock)
+    for replica in ("lost", "there"):
+        await counts.renew(replica)
+        assert await counts.open(replica, KEY, replica, 2) is None
+        assert await counts.reserve(KEY, replica, 5) is None
+    clock.now += 9
+    await counts.renew("there")
+    assert await counts.open("there", KEY, "next", 2) is not None
+    clock.now += 2
+    assert await counts.open("there", KEY, "next", 2) is None
+    assert await counts.open("there", KEY, "more", 2) is not None
+    assert await counts.reserve(KEY, "next", 6) is not None
+    assert await counts.reserve(KEY, "next", 5) is None
+
+
+async def test_a_replica_taken_for_lost_still_pays() -> None:
+    clock = Clock()
+    counts = KeyCounts(clock)
+    assert await counts.open("slow", KEY, "a", 1) is None
+    clock.now += 11
+    assert await counts.open("other", KEY, "b", 1) is None
+    await counts.close("slow", KEY, "a", 8)
+    assert await counts.reserve(KEY, "b", 3) is not None
+    assert await counts.reserve(KEY, "b", 2) is None
