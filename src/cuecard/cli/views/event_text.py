@@ -55,6 +55,10 @@ def _start(event: Event) -> str:
     return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 
+def _shard(event: Event) -> str:
+    return f"Shard {event['shard']} has ended: {event['folder']}"
+
+
 def _together(event: Event) -> str:
     prompts = counted(event["prompts"], "prompt")
     return f"Training {prompts}, up to {event['together']} in one pass"
@@ -286,6 +290,7 @@ _TEXTS: Mapping[str, Callable[[Event], str | None]] = {
     "start": _start,
     "advice": _advice,
     "vtab": _vtab,
+    "shard": _shard,
     "together": _together,
     "teachers": _teachers,
     "teacher_validation": _teacher,

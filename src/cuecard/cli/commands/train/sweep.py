@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -49,6 +49,19 @@ def sweep(
             rich_help_panel="Sweep",
         ),
     ] = False,
+    on: Annotated[
+        Literal["ray"] | None,
+        typer.Option(
+            help="Train --workers shards on the Ray cluster of RAY_ADDRESS, or on one of this "
+            "machine, and collect them.",
+            show_default=False,
+            rich_help_panel="Sweep",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="With --on: shards, each on a worker.", rich_help_panel="Sweep"),
+    ] = 2,
     resume_folder: Annotated[Path | None, RESUME] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -67,14 +80,17 @@ def sweep(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.sweep import SweepView, print_sweep, sweep_summary
     from cuecard.runs.sweeps.collect import collect_sweep
+    from cuecard.runs.sweeps.on_ray import sweep_on_ray
     from cuecard.runs.sweeps.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
 
     if more and not collect:
         raise _too_many(given, more)
+    if collect and on:
+        raise ConfigError("shards are collected here", where="--on", expected="--collect alone")
     with SweepView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
-            switches = {"--overwrite": overwrite, "--collect": collect}
-            others = [name for name, on in switches.items() if on]
+            switches = {"--overwrite": overwrite, "--collect": collect, "--on": on is not None}
+            others = [name for name, given_too in switches.items() if given_too]
             refuse([*given.flags.values(), *own.flags.values(), *others], "a sweep")
             outcome = resume_sweep(resume_folder, observer=view, progress=progress)
         elif collect:
@@ -91,7 +107,12 @@ def sweep(
                 recipe=given.recipe("cuecard sweep", unused=("training.budget",)),
                 sweep=own.settings(search="tpe" if tpe else "grid"),
             )
-            outcome = run_sweep(plan, observer=view, progress=progress, overwrite=overwrite)
+            options: dict[str, Any] = {
+                "observer": view,
+                "progress": progress,
+                "overwrite": overwrite,
+            }
+            outcome = sweep_on_ray(plan, workers, **options) if on else run_sweep(plan, **options)
     print_json(sweep_summary(outcome)) if as_json else print_sweep(outcome, console())
 
 
