@@ -88,6 +88,23 @@ $(CLIENTS_STAMP): pyproject.toml
 test-clients: $(CLIENTS_STAMP)  ## LangChain, LlamaIndex, LiteLLM, lm-evaluation-harness, in an environment of its own
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/pytest tests/integrations $(ARGS)
 
+# Ray and what it brings along, HAProxy among it, which no other test needs.
+RAY := .venv-ray
+RAY_STAMP := $(RAY)/.installed
+
+.PHONY: test-scale $(RAY)
+$(RAY): $(RAY_STAMP)
+
+$(RAY_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --disable-pip-version-check \
+		-e '.[train,ray]' pytest pytest-timeout hypothesis openai httpx2 -c constraints.txt
+	@touch $@
+
+test-scale: $(RAY_STAMP)  ## several processes, HAProxy, and a Ray cluster of this machine, in an environment of its own
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest tests/serving/on_ray tests/runs/sweeps tests/training/parallel \
+		tests/cli/commands/train/test_launch.py tests/end_to_end/test_many_machines.py $(ARGS)
+
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
@@ -198,6 +215,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) $(VLLM) $(CLIENTS) $(PEERS) $(GRAPHRAG) build dist site docs/reference htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) $(CLIENTS) $(RAY) $(PEERS) $(GRAPHRAG) build dist site docs/reference htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

