@@ -13,7 +13,7 @@ from benchmarks.advice.tables import advice_table
 from benchmarks.compare.tables import compare_table
 from benchmarks.compile.tables import compile_figure, compile_table
 from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
-from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
+from benchmarks.graphrag.tables import graphrag_figure, graphrag_table, index_table
 from benchmarks.learning.tables import learning_table
 from benchmarks.methods.tables import methods_figure, methods_table
 from benchmarks.multitask.tables import multitask_table
@@ -95,6 +95,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("search_races", "search.md", races_table),
         DocTable("search_peers", "search.md", search_peers_table),
         DocTable("graphrag", "graphrag.md", graphrag_table, graphrag_figure),
+        DocTable("graphrag_index", "graphrag.md", index_table),
     )
 }
 

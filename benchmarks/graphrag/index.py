@@ -2,12 +2,14 @@
 
     python -m benchmarks.graphrag.index [--model qwen2.5-coder-0.5b-instruct] [--out FOLDER]
         [--texts FILE|FOLDER ... --types person,place] [--chunk-tokens 1200] [--reference FOLDER]
+        [--name NAME]
 
 What a user does, with nothing stood in for: `cuecard serve` serves an LLM and, as a second
 process, an encoder; `graphrag init` makes a project whose settings name both; `cuecard graphrag`
 tunes, applies and validates its prompts; `graphrag index` of the pinned version makes the graph. It
 fails where the graph is not whole. With a reference, a graph of the same texts that was made
 before, it tells how many rows both have and how many of its entities and relationships are found.
+With a name it is kept in benchmarks/results for the docs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ import yaml
 from pyarrow import parquet
 
 from benchmarks.graphrag.server import SECONDS, Served, project_settings, run_graphrag, served
-from benchmarks.machine import cpu_seconds
-from benchmarks.places import ROOT
+from benchmarks.graphrag.tables import INDEX_ROWS
+from benchmarks.machine import cpu_seconds, processor, versions
+from benchmarks.places import RESULTS, ROOT
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_json
 from cuecard.plain_files import write_text
@@ -34,7 +37,6 @@ from cuecard.plain_files import write_text
 MODEL, EMBEDDER = "qwen2.5-coder-1.5b-instruct", "all-minilm-l6-v2"
 OUT = ROOT / "runs" / "graphrag-index"
 TYPES = "person,organization,place,ship"
-TABLES = ("text_units", "entities", "relationships", "communities", "community_reports")
 _NAMED_BY = {"entities": ("title",), "relationships": ("source", "target")}
 TEXTS = {
     "harbour.txt": "The ferry Calypso left Port Amsel on Monday under Captain Ines Moreau. "
@@ -73,9 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         other = GraphTables(given.reference)
         result |= {"reference": {"rows": other.rows(), "found": other.found_in(found)}}
     write_json(result, given.out / "index.json")
+    if given.name:
+        keep(given.name, result)
     print(json.dumps(result, indent=2))
     print(f"the graph is in {project / 'output'}")
     return 0
+
+
+def keep(name: str, result: Mapping[str, Any], folder: Path = RESULTS) -> None:
+    """Keep a graph's counts beside those of others, for the docs."""
+    file = folder / "graphrag_index.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    row = {**result, "machine": processor(), "versions": versions()}
+    write_json({**known, name: row}, file)
 
 
 def _read(places: Sequence[Path]) -> dict[str, str]:
@@ -135,7 +147,7 @@ class GraphTables:
         Raises:
             TrainingError: one is not there, or is empty.
         """
-        return {name: self._rows(name) for name in TABLES}
+        return {name: self._rows(name) for name in INDEX_ROWS}
 
     def found_in(self, other: GraphTables) -> dict[str, float]:
         """Shares of its entities, by name, and of its related pairs that another graph has."""
@@ -164,6 +176,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--types", default=TYPES, help="of entities")
     parser.add_argument("--chunk-tokens", type=int, default=200, help="a tenth of them overlap")
     parser.add_argument("--reference", type=Path, help="the output folder of a graph made before")
+    parser.add_argument("--name", help="of its row in the docs; by default it gets none")
     parser.add_argument("--out", type=Path, default=OUT, help="folder, which is emptied first")
     return parser.parse_args(arguments)
 

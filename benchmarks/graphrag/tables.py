@@ -7,6 +7,9 @@ from typing import Any
 
 from benchmarks.markdown import NOT_YET, Row, machine_line
 
+INDEX_ROWS = ("text_units", "entities", "relationships", "communities", "community_reports")
+"""Tables of a finished graph."""
+
 _WIDTH = 50
 _BESIDE = ("generic", "GraphRAG's tuning", "tuned on gold")
 """Contestants that others are compared with in the table."""
@@ -35,6 +38,33 @@ def graphrag_figure(results: Mapping[str, Any]) -> str:
             lines.append(f"{row['contestant']:18} {bar} {score['f1']:.3f}")
         lines.append(f"{'':19}0{'1':>{_WIDTH - 1}}")
     return "\n".join(["```text", *lines[1:], "```"])
+
+
+def index_table(results: Mapping[str, Any]) -> str:
+    """Markdown: what GraphRAG's graphs have, a line each; behind it a graph made before."""
+    if not results:
+        return NOT_YET
+    heads = ["texts", "LLM", *(each.replace("_", " ") for each in INDEX_ROWS)]
+    heads += ["answers", "tokens", "CPU-min"]
+    lines = [f"| {' | '.join(heads)} |", f"|---|---|{'---:|' * (len(heads) - 2)}"]
+    notes = []
+    for name, row in results.items():
+        spent = [f"{row['calls']:,}", f"{row['tokens']:,}", f"{row['cpu_s'] / 60:,.0f}"]
+        cells = [f"{name} ({row['texts']})", row["model"], *_counts(row), *spent]
+        lines.append(f"| {' | '.join(cells)} |")
+        if "reference" in row:
+            before = row["reference"]
+            cells = [f"{name}, made before", "another", *_counts(before), "", "", ""]
+            lines.append(f"| {' | '.join(cells)} |")
+            shares = " and ".join(
+                f"{share:.0%} of its {of}" for of, share in before["found"].items()
+            )
+            notes.append(f"Of the graph of {name} that was made before, it has {shares} by name.")
+    return "\n".join([*lines, "", *notes]).rstrip()
+
+
+def _counts(graph: Mapping[str, Any]) -> list[str]:
+    return [f"{graph['rows'][each]:,}" for each in INDEX_ROWS]
 
 
 def _groups(rows: Iterable[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
