@@ -72,7 +72,7 @@ def test_corpora_of_any_size(size: int) -> None:
     assert Counter(map(kind_of, llm.requests)) == {
         "profile": 1,
         "types": groups,
-        "example": min(3, size),
+        "example": min(6, size),
     }
     assert found.asked == len(llm.requests) and found.repaired == 0
     counts = {each.name: each.entities for each in found.types}
@@ -84,7 +84,7 @@ def test_every_example_is_a_chat_of_its_own_and_has_its_own_answer() -> None:
     llm = ScriptedLLM(script.answer)
     found = tuned(llm, sample(300), examples=5, types=("ship", "person"))
     asked = [each for each in llm.requests if kind_of(each) == "example"]
-    assert len(asked) == 5 == len({text_of(each) for each in asked})
+    assert len(asked) == 10 == len({text_of(each) for each in asked})
     for request in asked:
         assert [each.role for each in request.messages] == ["system", "user"]
         assert request.messages[0].content == PROFILE["persona"]
@@ -93,6 +93,40 @@ def test_every_example_is_a_chat_of_its_own_and_has_its_own_answer() -> None:
         expected = [each["name"] for each in script.extraction(example.text)["entities"]]
         assert [each.name for each in example.extraction.entities] == expected
         assert expected and example.extraction.relations
+
+
+def test_the_more_telling_of_twice_as_many_chunks_are_shown() -> None:
+    """Those with a type that is not shown yet, then those with relations and more entities."""
+    texts = [
+        "Ann sails.",
+        "Bo sails. Nowhere is named.",
+        "Ann Lee sails with Bo Berg to Amsel.",
+        "The Aurora sails.",
+    ]
+    names = [["Ann"], ["Bo", "Nowhere"], ["Ann Lee", "Bo Berg"], ["Aurora"]]
+    pairs = [[], [], [("Ann Lee", "Bo Berg")], []]
+
+    def answer(request: LLMRequest) -> str:
+        if kind_of(request) != "example":
+            return script.answer(request)
+        number = texts.index(text_of(request))
+        entities = [
+            {"name": each, "type": "ship" if each == "Aurora" else "person", "description": "d"}
+            for each in [*names[number], "Atlantis"]
+        ]
+        related = [
+            {"source": one, "target": other, "description": "d", "weight": 1}
+            for one, other in pairs[number]
+        ]
+        return json.dumps({"entities": entities, "relationships": related})
+
+    found = [Chunk("a.txt", number, text, 9) for number, text in enumerate(texts, 1)]
+    made = tuned(ScriptedLLM(answer), found, types=("ship", "person"), examples=2)
+    assert [each.text for each in made.sources.examples] == [texts[2], texts[3]]
+    # What is wrong with the others' answers is nobody's concern.
+    assert [each.about for each in made.problems] == [
+        f"example of {each.source}" for each in made.sources.examples
+    ]
 
 
 def test_requests_stay_within_their_tokens() -> None:
@@ -205,7 +239,7 @@ def test_without_examples_general_words_stand_for_what_cannot_be_read() -> None:
 
 def test_other_chunks_stand_in_for_those_that_cannot_be_read() -> None:
     found = sample(14)
-    bad = {each.text for each in found[:2]}
+    bad = {each.text for each in found[:5]}
 
     def answer(request: LLMRequest) -> str:
         wrong = kind_of(request) == "example" and text_of(request) in bad
@@ -214,7 +248,7 @@ def test_other_chunks_stand_in_for_those_that_cannot_be_read() -> None:
     made = tuned(ScriptedLLM(answer), found)
     assert len(made.sources.examples) == 3
     assert {each.text for each in made.sources.examples}.isdisjoint(bad)
-    assert [each.about for each in made.problems] == [f"example of {x.name}" for x in found[:2]]
+    assert [each.about for each in made.problems] == [f"example of {x.name}" for x in found[:5]]
 
 
 def test_a_model_that_stops_in_the_middle_is_told_so() -> None:
@@ -224,7 +258,7 @@ def test_a_model_that_stops_in_the_middle_is_told_so() -> None:
 
     llm = ScriptedLLM(answer)
     made = tuned(llm, sample(14))
-    assert made.repaired == 3 and made.problems == ()
+    assert made.repaired == 6 and made.problems == ()
     repair = next(each for each in llm.requests if is_repair(each))
     assert "cut off" in repair.messages[-1].content
 

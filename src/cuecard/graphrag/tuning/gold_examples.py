@@ -19,10 +19,7 @@ def gold_examples(
     seed: int,
     fits: Callable[[str], bool],
 ) -> list[ExtractionExample]:
-    """Solved texts that show every type, as far as so many can.
-
-    Each is the one that shows most of the types that are not shown yet; of equals one with
-    relations, then the one that chance put first.
+    """The most telling solved texts, of equals the one that chance put first.
 
     Args:
         types: of entities; those of others are left out.
@@ -31,6 +28,24 @@ def gold_examples(
     own = [replace(each, extraction=_of_types(each.extraction, types)) for each in texts]
     left = [each for each in own if each.extraction.entities and fits(each.text)]
     random.Random(seed).shuffle(left)
+    solved = [
+        ExtractionExample(
+            f"{each.document}, line {each.row}", each.text.strip(), described(each.extraction)
+        )
+        for each in left
+    ]
+    return most_telling(solved, types, most)
+
+
+def most_telling(
+    solved: Sequence[ExtractionExample], types: Sequence[str], most: int
+) -> list[ExtractionExample]:
+    """Of solved texts those that show every type, as far as so many can.
+
+    Each is the one that shows most of the types that are not shown yet; of equals one with
+    relations, then the first.
+    """
+    left = list(solved)
     found: list[ExtractionExample] = []
     shown: set[str] = set()
     while left and len(found) < most:
@@ -39,13 +54,12 @@ def gold_examples(
         shown |= _types(best)
         if shown >= set(types):
             shown = set()  # each once more
-        source = f"{best.document}, line {best.row}"
-        found.append(ExtractionExample(source, best.text.strip(), described(best.extraction)))
+        found.append(best)
     return found
 
 
-def _types(text: GoldText) -> set[str]:
-    return {each.type for each in text.extraction.entities}
+def _types(example: ExtractionExample) -> set[str]:
+    return {each.type for each in example.extraction.entities}
 
 
 def _of_types(extraction: Extraction, types: Sequence[str]) -> Extraction:

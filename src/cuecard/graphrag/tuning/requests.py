@@ -14,6 +14,8 @@ from cuecard.graphrag.tuning.settings import TuneSettings
 from cuecard.llms.protocol import LLMRequest
 
 _CHUNKS_A_CALL = 5
+SOLVED_PER_EXAMPLE = 2
+"""Chunks that are solved for each example; the prompt gets the more telling ones."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class TuneRequests:
         if self.finds_types:
             yield "types", "types of entities", self.types(long, chunks)
         if self.gold is None:
-            texts = [self.example_text(each) for each in chunks][: settings.examples]
+            solved = chunks[: settings.examples * SOLVED_PER_EXAMPLE]
+            texts = [self.example_text(each) for each in solved]
             names = self.given_types or ("x" * LONGEST_TYPE,) * settings.most_types
             requests = [self.example(long, names, text) for text in texts]
             yield "examples", "entities and relationships of chunks", requests

@@ -1,6 +1,6 @@
 """Asks an LLM what a corpus is, which types of entities it has, and for solved examples.
 
-Few calls: one for the profile, one for the types of every five chunks, one for each example. An
+Few calls: one for the profile, one for the types of every five chunks, two for each example. An
 answer that cannot be read is asked for once more, with what is wrong with it; if that one cannot be
 read either, it is told, and nothing is made of it.
 """
@@ -18,7 +18,7 @@ from cuecard.graphrag.gold import TextSet
 from cuecard.graphrag.project.project import TYPES
 from cuecard.graphrag.prompts.sources import CorpusProfile, ExtractionExample, PromptSources
 from cuecard.graphrag.tuning.entity_types import TypeCount, merged_types
-from cuecard.graphrag.tuning.gold_examples import gold_examples
+from cuecard.graphrag.tuning.gold_examples import gold_examples, most_telling
 from cuecard.graphrag.tuning.questions import repair_request
 from cuecard.graphrag.tuning.reading import (
     ReadExample,
@@ -27,7 +27,7 @@ from cuecard.graphrag.tuning.reading import (
     read_profile,
     read_types,
 )
-from cuecard.graphrag.tuning.requests import TuneRequests
+from cuecard.graphrag.tuning.requests import SOLVED_PER_EXAMPLE, TuneRequests
 from cuecard.graphrag.tuning.settings import TuneSettings
 from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.search.asker import Asker
@@ -171,23 +171,14 @@ class Tuner:
     async def _examples(
         self, profile: CorpusProfile, types: tuple[str, ...], chunks: Sequence[Chunk]
     ) -> list[ExtractionExample]:
-        """Examples of the first chunks; of later ones where an answer cannot be read."""
+        """The most telling of the first chunks; of later ones where an answer cannot be read."""
         wanted, left = self._settings.examples, list(chunks)
-        found: list[ExtractionExample] = []
+        found: dict[ExtractionExample, tuple[str, ...]] = {}
+        more = wanted * SOLVED_PER_EXAMPLE
         while left and len(found) < wanted:
-            more = wanted - len(found)
             now, left = left[:more], left[more:]
-            texts = [self._requests.example_text(each) for each in now]
-            answers = await self._read(
-                [self._requests.example(profile, types, text) for text in texts],
-                [_example_reader(text, types) for text in texts],
-                [f"example of {each.name}" for each in now],
-            )
-            for chunk, text, answer in zip(now, texts, answers, strict=True):
-                if answer is not None:
-                    found.append(ExtractionExample(chunk.name, text, answer.extraction))
-                    for what in answer.notes:
-                        self._problem(f"example of {chunk.name}", what)
+            found |= await self._solve(profile, types, now)
+            more = wanted - len(found)
         if wanted and not found:
             raise DataError(
                 "no example could be read, so that there are no prompts",
@@ -198,7 +189,28 @@ class Tuner:
             )
         if len(found) < wanted:
             self._problem("examples", f"{len(found)} of {wanted} could be had")
-        return found
+        richest = sorted(found, key=lambda each: -len(each.extraction.entities))
+        chosen = most_telling(richest, types, wanted)
+        for example in chosen:
+            for what in found[example]:
+                self._problem(f"example of {example.source}", what)
+        return chosen
+
+    async def _solve(
+        self, profile: CorpusProfile, types: tuple[str, ...], chunks: Sequence[Chunk]
+    ) -> dict[ExtractionExample, tuple[str, ...]]:
+        """What is in chunks, as far as it can be read, and what of it was left out."""
+        texts = [self._requests.example_text(each) for each in chunks]
+        answers = await self._read(
+            [self._requests.example(profile, types, text) for text in texts],
+            [_example_reader(text, types) for text in texts],
+            [f"example of {each.name}" for each in chunks],
+        )
+        return {
+            ExtractionExample(chunk.name, text, answer.extraction): answer.notes
+            for chunk, text, answer in zip(chunks, texts, answers, strict=True)
+            if answer is not None
+        }
 
     def _solved(self, gold: TextSet, types: tuple[str, ...]) -> list[ExtractionExample]:
         """Examples of the gold set."""

@@ -81,8 +81,8 @@ def test_prompts_are_written_and_nothing_else_is_changed(
     assert "14 of 14 chunks" in done.out and "run this again with --apply" in done.out
     report = json.loads((root / "tuning" / "tune.json").read_text())
     assert report["profile"]["domain"] == "shipping {law}" and report["problems"] == []
-    assert report["asked"] == len(llm.asked) == 7
-    assert report["spent"]["calls"] == 7
+    assert report["asked"] == len(llm.asked) == 10
+    assert report["spent"]["calls"] == 10
     assert {"ship", "person"} <= {each["name"] for each in report["types"]}
 
 
@@ -126,7 +126,7 @@ def test_dry_run_asks_and_writes_nothing(cuecard: Call, root: Path, llm: HttpLLM
     assert contents(root) == before and llm.asked == []
     assert told["parts"]["types"]["calls"] == 3 and told["at_most"]["dollars"] > 0
     assert told["coverage"]["of"] == 14
-    assert told["at_most"]["calls"] == 14  # seven, and each once more
+    assert told["at_most"]["calls"] == 20  # ten, and each once more
     few = cuecard(*words(root, llm, "--dry-run", "--budget", "3 calls"))
     assert "the budget of 3 calls may not last" in few.out
 
@@ -258,6 +258,6 @@ def test_killed_and_run_again(cuecard: Call, root: Path) -> None:
         done = cuecard(*call)
         assert done.code == 0, done.err
         bodies = [json.dumps(each) for each in llm.asked]
-        assert len(bodies) == 5 and len(set(bodies)) == 4  # only what was cut off is asked again
+        assert len(bodies) == 8 and len(set(bodies)) == 7  # only what was cut off is asked again
     report = json.loads((root / "tuning" / "tune.json").read_text())
-    assert report["spent"]["calls"] == 5  # it counts, since nobody knows whether it was paid for
+    assert report["spent"]["calls"] == 8  # it counts, since nobody knows whether it was paid for

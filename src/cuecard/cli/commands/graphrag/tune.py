@@ -56,7 +56,7 @@ def tune(
 ) -> None:
     """Write GraphRAG's prompts for a corpus, with its types of entities and solved examples.
 
-    An LLM says what chosen chunks are about and solves some of them: about seven calls. Prompts are
+    An LLM says what chosen chunks are about and solves some of them: about ten calls. Prompts are
     written to prompts/tuned in the project; nothing else in it changes without --apply. A command
     that was stopped goes on when it is run again, and pays for no call twice.
 
