@@ -98,7 +98,7 @@ $(RAY): $(RAY_STAMP)
 $(RAY_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/python -m pip install --disable-pip-version-check \
-		-e '.[train,ray]' pytest pytest-timeout hypothesis openai httpx2 -c constraints.txt
+		-e '.[train,ray]' pytest pytest-timeout hypothesis -c constraints.txt
 	@touch $@
 
 test-scale: $(RAY_STAMP)  ## several processes, HAProxy, and a Ray cluster of this machine, in an environment of its own

@@ -16,12 +16,12 @@ import pytest
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
-from support.command_line import save_tiny
 from support.needs_ray import needs_ray
 from support.serving.app import MakePrompt
 from support.serving.process import Process
 from support.serving.ray_cluster import Cluster, deployed, end
 from support.serving.registry import TEXT, fill, right
+from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = [pytest.mark.integration, needs_ray]
 BODY = {"model": "reviews@production", "input": TEXT}
@@ -29,8 +29,13 @@ BODY = {"model": "reviews@production", "input": TEXT}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny backbone with places enough for answers that take a while."""
     place = tmp_path_factory.mktemp("models") / "tiny"
-    save_tiny(place)
+    model = tiny_model()
+    model.config.max_position_embeddings = 4096
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
     return place
 
 
@@ -53,6 +58,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(place: Path, folder: Path, keys: Path) -> Iterator[Cluster]:
     key = add_key(keys, "ann")
     words = ["--keys", str(keys), "--replicas", "2", "--cpus", "0.5", "--drain", "5"]
+    words += ["--max-new-tokens", "1500"]
     with deployed(place, folder, *words, key=key) as made:
         yield made
 
@@ -108,6 +114,37 @@ def test_limits_are_those_of_all_replicas(cluster: Cluster, keys: Path) -> None:
         assert answered_by(cluster, replica) & {f"few-{n}" for n in range(40)}
     assert cluster.call("/v1/classify", BODY)[0] == 200
     assert Process(cluster.popen, cluster.url, cluster.log, "wrong").call("/v1/models")[0] == 401
+
+
+def test_an_open_request_counts_with_all_replicas_until_its_client_leaves(
+    cluster: Cluster, keys: Path
+) -> None:
+    one = add_key(keys, "eve", concurrent_requests=1)
+    eve = Process(cluster.popen, cluster.url, cluster.log, one)
+    body = {"model": "tiny", "prompt": TEXT, "max_tokens": 1500, "stream": True}
+    with urllib.request.urlopen(eve.request("/v1/completions", body), timeout=60) as stream:
+        assert stream.readline().startswith(b"data: ")
+        with ThreadPoolExecutor(4) as clients:
+            found = [*clients.map(lambda n: ask(eve, f"eve-{n}"), range(16))]
+        assert {status for status, _ in found} == {429}
+        for replica in cluster.replicas:
+            assert answered_by(cluster, replica) & {f"eve-{n}" for n in range(16)}
+    until(lambda: ask(eve, "eve-last")[0] == 200)
+
+
+def test_counts_that_are_lost_begin_again(cluster: Cluster, keys: Path) -> None:
+    cost = ask(cluster, "cost")[1]["usage"]["total_tokens"]
+    none_left = add_key(keys, "dan", tokens_per_day=cost)
+    dan = Process(cluster.popen, cluster.url, cluster.log, none_left)
+    assert [ask(dan, "dan")[0] for _ in range(2)] == [200, 429]
+    (counting,) = cluster.counting
+    cluster.counting[counting].kill()
+    found = [429]
+    while found[-1] != 200:
+        found.append(ask(dan, "dan")[0])
+    assert {*found} <= {200, 429, 503}
+    assert ask(dan, "dan")[0] == 429
+    assert counting not in cluster.counting
 
 
 def test_a_promotion_is_seen_by_both(cluster: Cluster, place: Path) -> None:

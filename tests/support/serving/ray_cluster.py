@@ -17,7 +17,7 @@ import psutil
 
 from support.serving.process import COMMAND, Process, environment
 
-_REPLICA = "ray::ServeReplica:cuecard:PromptReplica"
+_REPLICA, _COUNTS = (f"ray::ServeReplica:cuecard:{name}" for name in ("PromptReplica", "KeyCounts"))
 
 
 @dataclass
@@ -33,10 +33,18 @@ class Cluster(Process):
     @property
     def replicas(self) -> dict[int, psutil.Process]:
         """Its replicas, by their process ids."""
+        return self._called(_REPLICA)
+
+    @property
+    def counting(self) -> dict[int, psutil.Process]:
+        """What counts keys' use for all of them."""
+        return self._called(_COUNTS)
+
+    def _called(self, name: str) -> dict[int, psutil.Process]:
         found = {}
         for process in psutil.Process(self.popen.pid).children(recursive=True):
             try:
-                if " ".join(process.cmdline()).startswith(_REPLICA):
+                if " ".join(process.cmdline()).startswith(name):
                     found[process.pid] = process
             except psutil.Error:
                 continue
