@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-import runpy
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
 SITE = Path(__file__).parent
+sys.path.insert(0, str(SITE))
+from references import write_references  # noqa: E402 - it lies beside this file
+
 ROOT = SITE.parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
@@ -46,8 +49,7 @@ def _to_repository(app: Any, name: str, source: list[str]) -> None:
 
 
 def _write_references(app: Any) -> None:
-    write = runpy.run_path(str(SITE / "references.py"))["write_references"]
-    write(Path(app.srcdir) / "reference")
+    write_references(Path(app.srcdir) / "reference")
 
 
 def setup(app: Any) -> None:

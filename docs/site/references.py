@@ -1,4 +1,4 @@
-"""References that are made of the code: every command's help, and every public name's docstring."""
+"""References that are made of the code: commands, recipes, the server's routes, public names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+from http_reference import http_page
+from notebook_pages import notebook_pages
+from recipe_reference import recipe_page
 from typer.main import get_command
 
 import cuecard
@@ -23,10 +26,17 @@ _TITLES = {
 
 
 def write_references(folder: Path) -> None:
-    """`cli.md` and `api.rst`, where they differ from what is there."""
+    """Each page and the notebooks', where they differ from what is there."""
     folder.mkdir(exist_ok=True)
-    for name, text in (("cli.md", "".join(_commands())), ("api.rst", "".join(_names()))):
-        file = folder / name
+    pages = {
+        "cli.md": _commands(),
+        "recipes.md": recipe_page(),
+        "http.md": http_page(),
+        "api.rst": _names(),
+        **notebook_pages(),
+    }
+    for name, parts in pages.items():
+        file, text = folder / name, "".join(parts)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
 

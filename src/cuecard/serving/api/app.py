@@ -83,8 +83,8 @@ class ServerComponents:
     cors: tuple[str, ...] = ()
 
 
-def build_app(components: ServerComponents) -> ASGIApp:
-    """The server as an ASGI application."""
+def routes_app(components: ServerComponents) -> FastAPI:
+    """The routes and their description, without the middleware that requests need."""
     app = FastAPI(
         title="cuecard",
         summary="Many tasks from one frozen language model.",
@@ -97,6 +97,12 @@ def build_app(components: ServerComponents) -> ASGIApp:
     _add_models(app, components.service)
     _add_operations(app, components)
     _add_errors(app)
+    return app
+
+
+def build_app(components: ServerComponents) -> ASGIApp:
+    """The server as an ASGI application."""
+    app = routes_app(components)
     wrapped = RequestMiddleware(
         app,
         limits=components.service.limits,
