@@ -54,6 +54,21 @@ class Interrupts:
         finally:
             self._may_cut -= 1
 
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """Work in `may_cut` that may not be cut off.
+
+        Raises:
+            Stop: after it, where Ctrl-C was pressed in what may be cut off.
+        """
+        depth, self._may_cut = self._may_cut, 0
+        try:
+            yield
+        finally:
+            self._may_cut = depth
+        if depth and self.asked:
+            raise Stop
+
     def handle(self, number: int, frame: object) -> None:
         """Take a SIGINT.
 
@@ -115,6 +130,20 @@ def may_cut() -> Iterator[None]:
         yield
         return
     with _now[-1].may_cut():
+        yield
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Work in what may be cut off that may not, such as an exchange with another process.
+
+    Raises:
+        Stop: after it, where Ctrl-C was pressed in what may be cut off.
+    """
+    if not _now or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _now[-1].unbroken():
         yield
 
 

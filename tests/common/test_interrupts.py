@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from cuecard.errors import Interrupted
-from cuecard.interrupts import Stop, TimeLimit, heeding, may_cut, stoppable
+from cuecard.interrupts import Stop, TimeLimit, heeding, may_cut, stoppable, unbroken
 
 
 def wrapped() -> None:
@@ -28,6 +28,26 @@ def test_a_library_that_wraps_it_does_not_hide_it() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with heeding(), pytest.raises(ValueError, match="of its own"), may_cut():
         raise ValueError("of its own")
+
+
+def test_what_may_not_be_broken_ends_before_it_is_cut_off() -> None:
+    done = list[str]()
+
+    def exchange() -> None:
+        with unbroken():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("exchanged")
+        done.append("never")
+
+    with heeding(), pytest.raises(Stop), may_cut():
+        exchange()
+    with heeding() as interrupts, unbroken():  # where nothing may be cut off anyway
+        os.kill(os.getpid(), signal.SIGINT)
+    assert interrupts.asked and done == ["exchanged"]
+    with unbroken():  # and where nobody heeds Ctrl-C
+        done.append("alone")
+    with heeding(), pytest.raises(KeyError), may_cut(), unbroken():
+        raise KeyError
 
 
 def test_work_ends_once_its_time_is_over_and_that_is_no_error() -> None:
