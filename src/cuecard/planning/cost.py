@@ -78,4 +78,9 @@ def trained_bytes(numbers: int) -> int:
 def weight_bytes(shape: ModelShape, quantize: str) -> float:
     """Weights in bf16, and the layers' matrices as they are quantised; scales are left out."""
     rest = shape.parameters - shape.matrices
-    return 2 * rest + _WEIGHT_BYTES[quantize] * shape.matrices
+    return 2 * rest + layer_bytes(shape, quantize)
+
+
+def layer_bytes(shape: ModelShape, quantize: str) -> float:
+    """The layers' matrices in bf16, or as they are quantised."""
+    return _WEIGHT_BYTES[quantize] * shape.matrices

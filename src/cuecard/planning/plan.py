@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cuecard.planning.cost import (
     StepCost,
     Trained,
+    layer_bytes,
     trained_bytes,
     trained_numbers,
     weight_bytes,
@@ -85,7 +86,7 @@ class PlannedWay:
     """One way to share the work out.
 
     Attributes:
-        strategy: "one" GPU, every GPU with all weights, or with its part of them (FSDP).
+        strategy: "one" GPU, every GPU with all weights, or with its part of the layers' (FSDP).
         devices: how many GPUs it uses.
         rows_per_device: of a step.
         memory: on each of them.
@@ -145,7 +146,9 @@ def plan_training(settings: PlanSettings, config: Path) -> HardwarePlan:
     cost = StepCost.of(shape, 1, tokens)
     ways: list[Strategy] = ["one"]
     if machine.count > 1:
-        ways += ["data-parallel", "sharded"]
+        ways.append("data-parallel")
+        if settings.quantize == "none":  # other weights are not sharded
+            ways.append("sharded")
     return HardwarePlan(
         settings,
         machine,
@@ -196,8 +199,9 @@ def _memory(
     strategy: Strategy, settings: PlanSettings, shape: ModelShape, rows: int, devices: int
 ) -> Memory:
     weights = weight_bytes(shape, settings.quantize)
-    if strategy == "sharded":  # its part, the layer at work, and the next one
-        weights = weights / devices + 2 * weights / shape.layers
+    if strategy == "sharded":  # its part of the layers, the one at work, and the next one
+        layers = layer_bytes(shape, settings.quantize)
+        weights += layers * (1 / devices + 2 / shape.layers - 1)
     layer = rows * _row_tokens(settings) * shape.hidden * 2
     kept, again = activation_bytes(layer, shape.layers)
     numbers = trained_numbers(shape, settings.method, settings.prompt_length)
@@ -211,5 +215,5 @@ def _exchanged(
     gradient = 4.0 * trained_numbers(shape, settings.method, settings.prompt_length)
     found = gradient * (devices - 1)
     if strategy == "sharded":
-        found += 2 * weight_bytes(shape, settings.quantize) * (devices - 1) / devices
+        found += 2 * layer_bytes(shape, settings.quantize) * (devices - 1) / devices
     return found

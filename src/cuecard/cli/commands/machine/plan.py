@@ -33,8 +33,8 @@ def plan(
 ) -> None:
     """Compute memory, speed and time of a training on other hardware. Nothing is run.
 
-    A model's config.json is enough. Figures follow from a cost model and --mfu, an assumption;
-    cuecard itself trains on one GPU, and data parallel (`cuecard train --launch`).
+    A model's config.json is enough. Figures follow from a cost model and --mfu, an assumption.
+    `cuecard train` itself is one GPU, `--launch` data parallel, with `--shard-backbone` sharded.
 
     Example: cuecard plan --backbone llama/config.json --gpus 8xH100 --rows 100000
 
@@ -69,8 +69,6 @@ def _print(found: HardwarePlan) -> None:
     say(out)
     print_table(out, _COLUMNS, [_row(way) for way in found.ways], left=("activations",))
     say_line(out, "Computed, not measured; validations and the test are not counted.")
-    if any(way.strategy == "sharded" for way in found.ways):
-        say_line(out, "cuecard does not shard a backbone itself.")
 
 
 def _row(way: PlannedWay) -> tuple[str, ...]:
