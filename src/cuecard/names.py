@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cuecard.backbones.model_folder import find_model
 from cuecard.backbones.quantization.forms import Precision, Quantize
@@ -18,6 +19,9 @@ from cuecard.catalogue.resolve import is_cached
 from cuecard.errors import BackboneError, CuecardError
 from cuecard.types import Backbone
 
+if TYPE_CHECKING:
+    from cuecard.backbones.loading import Place
+
 SENTENCE_ENCODER = "all-minilm-l6-v2"
 
 
@@ -29,6 +33,7 @@ def load_backbone(
     quantize: Quantize = "none",
     adapter: str | Path | None = None,
     progress: Progress | None = None,
+    place: Place | None = None,
 ) -> Backbone:
     """Load a frozen backbone by catalogue name, local folder or hub id, in this order.
 
@@ -41,6 +46,7 @@ def load_backbone(
             into the weights, before these are quantised. A prompt trained on the outcome belongs
             to base and adapter together.
         progress: called with (what, done, total) while the catalogue fetches and converts.
+        place: see `load_frozen`.
 
     Raises:
         AdapterError: an adapter that cannot be trusted, or was made for another model.
@@ -61,6 +67,7 @@ def load_backbone(
         device=device,
         quantize=quantize,
         adapter=adapter,
+        place=place,
     )
 
 

@@ -151,11 +151,11 @@ def test_the_job_of_kubernetes() -> None:
 
 
 def test_the_ways_to_start_several_processes() -> None:
-    script = blocks("shell")[1]
+    script = "\n".join(blocks("shell")[1:])
     joined = script.replace("\\\n", " ")
     done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = re.findall(r"\bcuecard (train [^'\n]*)", joined)
-    assert len(found) == 3
+    assert len(found) == 4
     for words in found:
         assert unknown_options(shlex.split(words)) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -36,6 +36,8 @@ from cuecard.backbones.vision import VisionBackbone
 from cuecard.errors import AdapterError, BackboneError, CuecardError
 
 transformers = import_transformers()
+Place = Callable[[Any, torch.device], None]
+"""Puts a frozen model on a device."""
 OfTexts = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
 Loaded = OfTexts | VisionBackbone | SegmentationBackbone
 _SAID = 300  # characters of a library's own message
@@ -50,6 +52,7 @@ def load_frozen(
     device: str = "auto",
     quantize: Quantize = "none",
     adapter: str | Path | None = None,
+    place: Place | None = None,
 ) -> Loaded:
     """Load a causal language model, an encoder-decoder or a masked one and freeze it.
 
@@ -64,6 +67,8 @@ def load_frozen(
             "nf4"); see `backbones/quantization/quantize.py`.
         adapter: the folder of a LoRA adapter in PEFT's format, merged into the weights before
             these are quantised.
+        place: shards the layers of a causal language model among several processes, and puts the
+            rest on its device; None puts all of it there.
 
     Raises:
         AdapterError: an adapter that cannot be trusted, or not on this model.
@@ -82,6 +87,8 @@ def load_frozen(
     with _quiet():
         config = _config_of(folder)
         called, seen = name or folder.name, _vision_config(config)
+        if place is not None:
+            _check_shardable(config, called, quantize)
         if seen is not None:
             _check_plain(FAMILIES["vision"], called, quantize, None)
             both = config if _has_two_towers(folder, config) else None
@@ -100,19 +107,22 @@ def load_frozen(
     check_placed(found["unexpected_keys"], model, at)
     check_ids(model, tokenizer, at)
     check_finite(model, at)
-    plain = None
-    if update is not None:
-        if form_of(model) != "none":
-            raise _unmergeable(f"weights in the form {form_of(model)}")
-        plain = fingerprint_of(model, tokenizer)
+    if update is not None and form_of(model) != "none":
+        raise _unmergeable(f"weights in the form {form_of(model)}")
+    plain = None if update is None and place is None else fingerprint_of(model, tokenizer)
+    if update is not None and plain is not None:
         merge(model, update)
+        # The base's own: it is the same in every precision, which rounded sums are not.
+        plain = replace(plain, quantize=quantize, adapter=update.digest)
     if quantize in ("int8", "int4"):
         quantize_linears(model, quantize)
-    # bitsandbytes has put its models where they belong, and lets nobody move them.
-    backbone = family(model if options else model.to(where), tokenizer, name or folder.name)
-    if plain is not None and update is not None:
-        # The base's own: it is the same in every precision, which rounded sums are not.
-        backbone.fingerprint = replace(plain, quantize=quantize, adapter=update.digest)
+    if place is not None:
+        place(model, where)
+    elif not options:  # bitsandbytes puts its models where they belong, and lets nobody move them
+        model = model.to(where)
+    backbone = family(model, tokenizer, name or folder.name)
+    if plain is not None:
+        backbone.fingerprint = plain
     return backbone
 
 
@@ -214,6 +224,27 @@ def _check_plain(family: Family, name: str, quantize: Quantize, adapter: object 
         raise BackboneError(
             f"{family.about} takes no adapter", where=name, got=str(adapter), expected="a prompt"
         )
+
+
+def _check_shardable(config: Any, name: str, quantize: Quantize) -> None:
+    """
+    Raises:
+        BackboneError: a model whose layers are not run as a whole, or are not plain weights.
+    """
+    form = quantize if quantize != "none" else getattr(config, "quantization_config", None)
+    if _family_of(config)[1] is not CausalBackbone or _vision_config(config) is not None:
+        got = f"model_type {config.model_type!r}"
+    elif form is not None:
+        got = f"quantised weights ({form})" if isinstance(form, str) else "quantised weights"
+    else:
+        return
+    raise BackboneError(
+        "this backbone is not sharded",
+        where=f"--shard-backbone, backbone {name}",
+        got=got,
+        expected="a causal language model whose weights are not quantised",
+        hint="without --shard-backbone each process holds all of it",
+    )
 
 
 def _check_mergeable(adapter: str | Path | None, quantize: Quantize) -> None:

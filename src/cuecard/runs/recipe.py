@@ -55,6 +55,7 @@ from cuecard.training.trainables.lora import LORA_LR
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
+    from cuecard.backbones.loading import Place
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
@@ -299,17 +300,17 @@ class Recipe(RunRecipe):
         budget = Budget.parse(str(self.training.budget)).seconds if self.is_auto else None
         return advise_few_rows(task, self.backbone, budget, str(self.method["name"]))
 
-    def load_backbone(
-        self, progress: Progress | None = None, device: str | None = None
-    ) -> Backbone:
+    def load_backbone(self, progress: Progress | None = None, ranks: Ranks = ALONE) -> Backbone:
         """The backbone.
 
         Args:
-            device: instead of the recipe's.
+            ranks: the processes that load it; each has a device of its own, and all of the weights
+                or its part of them.
 
         Raises:
             BackboneError: it cannot be had, or not like this.
             CatalogueError: a catalogue backbone that cannot be fetched.
+            ConfigError: a device that weights are not sharded on.
             WrongBackboneError: the start that was learnt for prompts is another backbone's.
         """
         from cuecard.names import load_backbone  # noqa: PLC0415
@@ -317,10 +318,11 @@ class Recipe(RunRecipe):
         found = load_backbone(
             self.backbone,
             dtype=self.dtype,
-            device=device or self.device,
+            device=ranks.own_device or self.device,
             quantize=self.quantize,
             adapter=self.adapter,
             progress=progress,
+            place=_placing(ranks),
         )
         check_start_is_of(found, self.method)
         return found
@@ -430,13 +432,13 @@ def run_recipe(
     """
     claim = RunFolder.of(recipe)
     claim.check(recipe, overwrite=overwrite)
-    check_shared(recipe, ranks.size)
+    check_shared(recipe, ranks.size, shards=ranks.shards)
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
     fresh = not (recipe.folder / RUN.done).exists()
     if observer is not None and fresh and (advised := recipe.advice(task)):
         observer({"event": "advice", "text": advised})
-    backbone = recipe.load_backbone(progress, ranks.own_device)
+    backbone = recipe.load_backbone(progress, ranks)
     # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.run import Run  # noqa: PLC0415
@@ -525,18 +527,32 @@ def share_recipe(recipe: Recipe, ranks: Ranks) -> None:
     from cuecard.training.trainables.initial_method import suited_to  # noqa: PLC0415
     from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
-    check_shared(recipe, ranks.size)
+    check_shared(recipe, ranks.size, shards=ranks.shards)
     task, method = recipe.read_task(), recipe.read_method()
-    backbone = recipe.load_backbone(device=ranks.own_device)
+    backbone = recipe.load_backbone(ranks=ranks)
     prompt = TrainablePrompt(suited_to(backbone, method))
     train_share(TrainSetup.of(backbone, task, prompt, recipe.training).among(ranks))
 
 
-def check_shared(recipe: Recipe, processes: int) -> None:
+def _placing(ranks: Ranks) -> Place | None:
+    """What shards a backbone among the processes; None where each holds all of it."""
+    if not ranks.shards:
+        return None
+    from cuecard.training.parallel.sharding import ShardedLayers  # noqa: PLC0415
+
+    return ShardedLayers(ranks).place
+
+
+def check_shared(recipe: Recipe, processes: int, *, shards: bool = False) -> None:
     """
+    Args:
+        shards: whether they shard the backbone among them.
+
     Raises:
-        ConfigError: several runs, which one process trains in shared passes, for several processes.
+        ConfigError: several runs, which one process trains in shared passes, for several processes;
+            or a backbone that is sharded among one, or whose weights are not plain.
     """
+    _check_sharded(recipe, processes, shards)
     several = "a race of methods" if recipe.is_auto else f"{recipe.seeds} seeds"
     if processes > 1 and (recipe.is_auto or recipe.seeds > 1):
         raise ConfigError(
@@ -546,6 +562,21 @@ def check_shared(recipe: Recipe, processes: int) -> None:
             expected="a method by its name, such as --method prompt-tuning, and one seed",
             hint="`cuecard sweep --shard` shares trials out among processes",
         )
+
+
+def _check_sharded(recipe: Recipe, processes: int, shards: bool) -> None:
+    refused = {
+        "one process": (processes == 1, "--launch N, or torchrun"),
+        f"weights held as {recipe.quantize}": (recipe.quantize != "none", "no --quantize"),
+    }
+    for got, (found, expected) in refused.items():
+        if shards and found:
+            raise ConfigError(
+                "a backbone is sharded among several processes, with its weights as they are",
+                where="--shard-backbone",
+                got=got,
+                expected=expected,
+            )
 
 
 def what_else(recipe: Recipe, folder: Path) -> str:

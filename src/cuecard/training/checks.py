@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.artifacts.test_vectors import default_probes
+from cuecard.backbones.quantization.weights import own_part
 from cuecard.errors import BackboneError, ConfigError, DataError, FrozenError
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
@@ -287,7 +288,7 @@ def _check_ids(backbone: Backbone, ids: Iterator[int] | Sequence[int], place: st
 
 def _not_finite(backbone: Backbone) -> BackboneError:
     named: Mapping[str, Tensor] = dict(backbone.model.named_parameters())
-    bad = [name for name, tensor in named.items() if not bool(torch.isfinite(tensor).all())]
+    bad = [name for name, one in named.items() if not bool(torch.isfinite(own_part(one)).all())]
     return BackboneError(
         "the backbone does not answer with finite numbers",
         where=backbone.name,

@@ -379,6 +379,7 @@ def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> No
         config=setup.config.model_dump(mode="json"),
         **({"notes": list(notes)} if notes else {}),
         **({"processes": setup.ranks.size} if setup.ranks.size > 1 else {}),
+        **({"sharded": True} if setup.ranks.shards else {}),
         **more,
     )
     if setup.activations.recompute:

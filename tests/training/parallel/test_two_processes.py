@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +13,14 @@ import torch
 from cuecard.errors import Interrupted
 from cuecard.training import read_log
 from cuecard.training.train import train_prompt
-from support.forked_runs import forked_runs
 from support.two_processes import METHOD, run_alone, setup_of
 
-WORK = "from support.two_processes import work\n"
 # 21 training rows in batches of 5: the last batch of an epoch has one row, and a process none.
 CONFIG = {"steps": 8, "batch_rows": 5, "eval_every": 4, "checkpoint_every": 3}
 # In float32: sums of a batch's rows are rounded in another order.
 NEARLY = {"atol": 2e-6, "rtol": 2e-4}
 
 Pair = Callable[..., tuple[str, str]]
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Runs two processes; what each of them ended with, and the run's folder."""
-    place = tmp_path_factory.mktemp("pair")
-    with forked_runs(WORK, str(place)) as live:
-
-        def run(folder: Path, **asked: Any) -> tuple[str, str]:
-            (place / "asked.json").write_text(json.dumps({**asked, "folder": str(folder)}))
-            for left in place.glob("left-*.json"):
-                left.unlink()
-            assert live(lambda: False) == 0
-            files = [place / f"left-{rank}.json" for rank in (0, 1)]
-            told = [json.loads(file.read_text())["said"] if file.exists() else "" for file in files]
-            return told[0], told[1]
-
-        yield run
 
 
 def asking(task: str = "tokens", **settings: Any) -> dict[str, Any]:

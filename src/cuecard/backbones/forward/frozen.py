@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from cuecard.backbones.kernels.checkpointing import Again, decoder_layers, recomputing
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, replacing
+from cuecard.backbones.quantization.weights import own_part
 from cuecard.errors import BackboneError
 
 
@@ -233,10 +234,10 @@ class FrozenModel:
 
 
 def bytes_digest(model: nn.Module) -> str:
-    """SHA-256 over every parameter's and buffer's bytes."""
+    """SHA-256 over every parameter's and buffer's bytes; of sharded ones over this process's."""
     total = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         total.update(name.encode())
-        flat = tensor.detach().cpu().contiguous().flatten()
+        flat: Any = own_part(tensor).detach().cpu().contiguous().flatten()
         total.update(memoryview(flat.view(torch.uint8).numpy()))
     return total.hexdigest()

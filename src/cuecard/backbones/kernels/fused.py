@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,21 @@ class Fused:
 
     def __init__(self, model: nn.Module, finders: Sequence[Finder]) -> None:
         self._found: list[tuple[nn.Module, Forward]] = []
-        for module in model.modules():
-            forwards = [forward for find in finders if (forward := find(module)) is not None]
-            if forwards and "forward" not in vars(module):
-                self._found.append((module, forwards[0]))
+        self._find(model, finders, set())
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def _find(self, module: nn.Module, finders: Sequence[Finder], seen: set[nn.Module]) -> None:
+        if module in seen:
+            return
+        seen.add(module)
+        with _gathered(module):
+            forwards = [forward for find in finders if (forward := find(module)) is not None]
+            if forwards and "forward" not in vars(module):
+                self._found.append((module, forwards[0]))
+            for child in module.children():
+                self._find(child, finders, seen)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -41,6 +50,20 @@ class Fused:
         finally:
             for module, _ in self._found:
                 del module.__dict__["forward"]
+
+
+@contextmanager
+def _gathered(module: nn.Module) -> Iterator[None]:
+    """A layer that is sharded among processes (FSDP) with all its weights, for a block."""
+    layer: Any = module if hasattr(module, "unshard") else None
+    if layer is None:
+        yield
+        return
+    layer.unshard()
+    try:
+        yield
+    finally:
+        layer.reshard()
 
 
 def does_the_same(

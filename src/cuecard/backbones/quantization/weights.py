@@ -20,10 +20,16 @@ def quantized_buffers(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that is sharded among several; else the tensor."""
+    found: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return found
+
+
 def weight_bytes(model: nn.Module) -> int:
     """Bytes of a model's parameters and quantised weights as they are held."""
     held = [*model.parameters(), *quantized_buffers(model).values()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+    return sum(own_part(tensor).nbytes for tensor in held)
 
 
 def weight_count(model: nn.Module) -> int:

@@ -88,14 +88,21 @@ def deals_gpus(wanted: str) -> bool:
 
 @contextmanager
 def joined(
-    place: Place | None, wanted: str, check: Callable[[], None] = lambda: None
+    place: Place | None,
+    wanted: str,
+    check: Callable[[], None] = lambda: None,
+    *,
+    shards: bool = False,
 ) -> Iterator[Ranks]:
     """Join the other processes of the run, for a block; without a place it is alone.
+
+    At the block's end it waits for those that still need its part of the backbone.
 
     Args:
         wanted: the device that the run's settings name; see `Place.device`. Gradients are exchanged
             by NCCL between GPUs of their own, by Gloo otherwise.
         check: raises where it knows that another process has ended.
+        shards: whether they shard the backbone's layers among them.
 
     Raises:
         ConfigError: fewer GPUs than processes on this machine.
@@ -120,7 +127,9 @@ def joined(
     )
     try:
         wire = device if own_gpu else "cpu"
-        yield Ranks(place.rank, place.size, wire, own_device=device, check=check)
+        ranks = Ranks(place.rank, place.size, wire, device, shards, check=check)
+        yield ranks
+        ranks.settle()
     finally:
         distributed.destroy_process_group()
 

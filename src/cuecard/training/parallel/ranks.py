@@ -1,8 +1,9 @@
 """Which of a run's processes this one is, and what they exchange.
 
-Data parallelism without a wrapper: every process has the whole backbone and the same prompt, runs
-its share of each batch's rows, and all add up the prompt's gradient, which takes kilobytes. The
-first process alone reads and writes the run's folder, and what it decides the others are told.
+Data parallelism without a wrapper: every process has the same prompt and the whole backbone, or its
+part of it (`sharding.py`), runs its share of each batch's rows, and all add up the prompt's
+gradient, which takes kilobytes. The first process alone reads and writes the run's folder, and what
+it decides the others are told.
 """
 
 from __future__ import annotations
@@ -48,16 +49,20 @@ class Ranks:
         size: how many there are.
         device: where gradients are while they are exchanged.
         own_device: where it has the backbone; None for where its settings say.
+        shards: whether the backbone's layers are sharded among them.
         wire: what was exchanged so far.
         check: called where an exchange failed; may know better why, and raise it.
+        settling: called before every exchange but those of layers.
     """
 
     rank: int = 0
     size: int = 1
     device: str = "cpu"
     own_device: str | None = None
+    shards: bool = False
     wire: Wire = field(default_factory=Wire)
     check: Callable[[], None] = lambda: None
+    settling: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def leads(self) -> bool:
@@ -99,6 +104,23 @@ class Ranks:
         with self._exchange(0):
             distributed.broadcast_object_list(said, src=0, device=torch.device("cpu"))
         return said[0], said[1]
+
+    def settle(self) -> None:
+        """Help the other processes until all of them have come to their next exchange.
+
+        Raises:
+            TrainingError: another process was lost, or did not answer in time.
+        """
+        for one in self.settling:
+            one()
+
+    def numbers(self, own: int) -> list[int]:
+        """A number of each process, in the order of their ranks; settles nothing."""
+        every = torch.empty(self.size, dtype=torch.int64)
+        with self.exchanging(every.element_size() * (self.size - 1)):
+            distributed.all_gather_single(every, torch.tensor([own]))
+        found: list[int] = every.tolist()
+        return found
 
     def sums(self, numbers: Sequence[float]) -> list[float]:
         """Each number summed over all processes, in float64 and in the order of their ranks."""
@@ -164,7 +186,14 @@ class Ranks:
 
     @contextmanager
     def _exchange(self, nbytes: int) -> Iterator[None]:
-        """
+        self.settle()
+        with self.exchanging(nbytes):
+            yield
+
+    @contextmanager
+    def exchanging(self, nbytes: int) -> Iterator[None]:
+        """Count an exchange, and say what went wrong in it.
+
         Raises:
             TrainingError: another process was lost, or did not answer in time.
         """

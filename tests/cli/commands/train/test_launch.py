@@ -40,6 +40,51 @@ def test_two_processes_leave_one_run(
     assert again.code == 0 and '"event": "step"' not in again.out + again.err
 
 
+@pytest.mark.integration
+def test_a_sharded_backbone_leaves_the_report_of_a_whole_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in words_for(tmp_path, "--json") if word != "--no-compare"]
+    sharded = [*words, "--launch", "2", "--shard-backbone"]
+    monkeypatch.setattr(sys, "argv", ["cuecard", *sharded])
+    done = run_in_process(capsys, *sharded)
+    assert done.code == 0, done.out + done.err
+    start, *_ = read_log(tmp_path / "run")
+    assert (start["processes"], start["sharded"]) == (2, True)
+    (tmp_path / "run").rename(tmp_path / "sharded")
+    assert run_in_process(capsys, *words).code == 0
+    ours, theirs = (
+        json.loads((tmp_path / name / "report.json").read_text()) for name in ("sharded", "run")
+    )
+    contests = [name for name in theirs if name.startswith("gain") and "ci95" not in name]
+    assert {"gain", "gain_majority", "gain_start", "gain_in_context"} <= {*contests}
+    for name in contests:
+        assert ours[name] == pytest.approx(theirs[name])
+    assert ours["prompt"]["accuracy"] == theirs["prompt"]["accuracy"]
+    assert ours["prompt"]["ece"] == pytest.approx(theirs["prompt"]["ece"], abs=1e-6)
+    assert ours["fingerprint"] == theirs["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "got"),
+    [([], "one process"), (["--launch", "2", "--quantize", "int8"], "weights held as int8")],
+)
+def test_what_is_not_sharded_is_refused(
+    setting: list[str],
+    got: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = words_for(tmp_path, "--shard-backbone", *setting)
+    monkeypatch.setattr(sys, "argv", ["cuecard", *words])
+    for more in ([], ["--dry-run"]):
+        done = run_in_process(capsys, *words, *more)
+        assert done.code == 2 and "sharded among several processes" in done.err
+        assert got in done.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("setting", [["--method", "auto"], ["--seeds", "2"]])
 def test_several_runs_at_once_are_refused(
     setting: list[str],

@@ -32,6 +32,14 @@ def train(
             rich_help_panel="Training",
         ),
     ] = None,
+    shard_backbone: Annotated[
+        bool,
+        typer.Option(
+            "--shard-backbone",
+            help="Each of several processes holds its part of the backbone's layers alone (FSDP).",
+            rich_help_panel="Training",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +61,11 @@ def train(
         plan = RunFolder(resume_folder, Recipe).to_resume()
     else:
         plan = given.recipe("cuecard train", unnamed=None)
-    check_shared(plan, launch or 1)
+    from cuecard.training.parallel.joining import Place, joined
+    from cuecard.training.parallel.local_processes import launched, this_command
+
+    place = Place.of(os.environ)
+    check_shared(plan, launch or (1 if place is None else place.size), shards=shard_backbone)
     if dry:
         from cuecard.cli.views.plan import print_plan
         from cuecard.runs.dry_run import dry_run
@@ -62,13 +74,10 @@ def train(
             found = dry_run(plan, progress=progress, overwrite=overwrite)
         print_json(found) if as_json else print_plan(found, console())
         return
-    from cuecard.training.parallel.joining import Place, joined
-    from cuecard.training.parallel.local_processes import launched, this_command
-
     shown = TrainView if plan.seeds == 1 else SweepView
     with launched(launch, this_command()) as others:
         place = Place.of(os.environ)
-        with joined(place, plan.device, others.check) as ranks:
+        with joined(place, plan.device, others.check, shards=shard_backbone) as ranks:
             if not ranks.leads:
                 share_recipe(plan, ranks)
                 return
