@@ -2,14 +2,15 @@
 
     python -m benchmarks.graphrag.index [--model qwen2.5-coder-0.5b-instruct] [--out FOLDER]
         [--texts FILE|FOLDER ... --types person,place] [--chunk-tokens 1200] [--reference FOLDER]
-        [--name NAME]
+        [--reporter MODEL] [--name NAME]
 
 What a user does, with nothing stood in for: `cuecard serve` serves an LLM and, as a second
 process, an encoder; `graphrag init` makes a project whose settings name both; `cuecard graphrag`
 tunes, applies and validates its prompts; `graphrag index` of the pinned version makes the graph. It
-fails where the graph is not whole. With a reference, a graph of the same texts that was made
-before, it tells how many rows both have and how many of its entities and relationships are found.
-With a name it is kept in benchmarks/results for the docs.
+fails where the graph is not whole. A second LLM may write the reports on communities: one of half a
+billion parameters extracts, but hardly ends a report. With a reference, a graph of the same texts
+that was made before, it tells how many rows both have and how many of its entities and
+relationships are found. With a name it is kept in benchmarks/results for the docs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in texts.items():
         write_text(text.rstrip("\n") + "\n", project / "input" / name)
     before = cpu_seconds()
-    with served(given.model, given.out) as llm, served(EMBEDDER, given.out) as embedder:
-        _initialise(project, llm, embedder, given.chunk_tokens)
+    with ExitStack() as servers:
+        names = dict.fromkeys((given.model, given.reporter or given.model))
+        llms = [servers.enter_context(served(each, given.out)) for each in names]
+        embedder = servers.enter_context(served(EMBEDDER, given.out))
+        llm, reporter = llms[0], llms[-1]
+        _initialise(project, llm, reporter, embedder, given.chunk_tokens)
         _tune(project, llm, given.types)
         print("graphrag index ...", flush=True)
         log = given.out / "graphrag.log"
         run_graphrag(["-m", "graphrag", "index", "--root", str(project)], log)
-        calls, tokens = llm.used()
+        calls, tokens = (sum(each) for each in zip(*(one.used() for one in llms), strict=True))
     spent = cpu_seconds() - before
     found = GraphTables(project / "output")
     told = {"texts": len(texts), "calls": calls, "tokens": tokens, "cpu_s": round(spent)}
-    result: dict[str, Any] = {"model": given.model, **told, "rows": found.rows()}
+    reports = {"reporter": given.reporter} if given.reporter else {}
+    result: dict[str, Any] = {"model": given.model, **reports, **told, "rows": found.rows()}
     if given.reference is not None:
         other = GraphTables(given.reference)
         result |= {"reference": {"rows": other.rows(), "found": other.found_in(found)}}
@@ -107,7 +114,9 @@ def _texts(folder: Path) -> list[Path]:
     return found
 
 
-def _initialise(project: Path, llm: Served, embedder: Served, chunk_tokens: int) -> None:
+def _initialise(
+    project: Path, llm: Served, reporter: Served, embedder: Served, chunk_tokens: int
+) -> None:
     """`graphrag init`, and settings that name our servers and suit small models."""
     words = ["init", "--root", str(project), "--model", llm.model, "--embedding", embedder.model]
     run_graphrag(["-m", "graphrag", *words, "--force"], project.parent / "graphrag.log")
@@ -120,6 +129,11 @@ def _initialise(project: Path, llm: Served, embedder: Served, chunk_tokens: int)
     # The encoder has 512 positions, and its tokens are shorter than those counted here.
     settings["embed_text"] |= {"batch_max_tokens": 300}
     settings["community_reports"] |= {"max_length": 300, "max_input_length": 2000}
+    if reporter != llm:
+        models = settings["completion_models"]
+        own = {"model": reporter.model, "api_base": reporter.url}
+        models["reporter"] = models["default_completion_model"] | own
+        settings["community_reports"]["completion_model_id"] = "reporter"
     write_text(yaml.safe_dump(settings), file)
 
 
@@ -172,6 +186,7 @@ class GraphTables:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", default=MODEL, help="the LLM")
+    parser.add_argument("--reporter", help="another LLM for reports on communities")
     parser.add_argument("--texts", type=Path, nargs="+", help="files or folders of texts; own ones")
     parser.add_argument("--types", default=TYPES, help="of entities")
     parser.add_argument("--chunk-tokens", type=int, default=200, help="a tenth of them overlap")

@@ -50,7 +50,8 @@ def index_table(results: Mapping[str, Any]) -> str:
     notes = []
     for name, row in results.items():
         spent = [f"{row['calls']:,}", f"{row['tokens']:,}", f"{row['cpu_s'] / 60:,.0f}"]
-        cells = [f"{name} ({row['texts']})", row["model"], *_counts(row), *spent]
+        llm = row["model"] + (f"; reports: {row['reporter']}" if "reporter" in row else "")
+        cells = [f"{name} ({row['texts']})", llm, *_counts(row), *spent]
         lines.append(f"| {' | '.join(cells)} |")
         if "reference" in row:
             before = row["reference"]

@@ -47,9 +47,11 @@ def test_graphs_are_kept_by_name_for_the_docs(tmp_path: Path) -> None:
     told = {"model": "tiny", "texts": 1, "calls": 31, "tokens": 90_000, "cpu_s": 150, "rows": rows}
     keep("novel", told, tmp_path)
     keep("calls", told | {"reference": other}, tmp_path)
-    keep("novel", told | {"cpu_s": 90}, tmp_path)
+    keep("novel", told | {"cpu_s": 90, "reporter": "large"}, tmp_path)
     found = index_table(json.loads((tmp_path / "graphrag_index.json").read_text()))
-    assert "| novel (1) | tiny | 5 | 1,200 | 80 | 7 | 6 | 31 | 90,000 | 2 |" in found
+    assert (
+        "| novel (1) | tiny; reports: large | 5 | 1,200 | 80 | 7 | 6 | 31 | 90,000 | 2 |" in found
+    )
     assert "| calls, made before | another | 5 | 40 | 80 | 7 | 6 |  |  |  |" in found
     assert "calls that was made before, it has 25% of its entities and 5% of its relat" in found
     assert found.count("novel") == 1
