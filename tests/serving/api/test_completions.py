@@ -7,9 +7,11 @@ import pytest
 
 import cuecard
 from cuecard.registry import Registry
+from cuecard.serving.api.inputs import encode_raw
 from cuecard.types import Placement, Record
 from support.data.reviews import TEXT_SPEC
 from support.serving.app import MakePrompt, Running, running
+from support.tiny import shared_backbone
 
 pytestmark = pytest.mark.anyio
 TEXT = "a warm and funny film"
@@ -86,6 +88,16 @@ async def test_raw_leaves_the_template_out(server: Running, model: Any, registry
     assert reply.json["choices"][0]["text"] == model.tokenizer.decode(
         right, skip_special_tokens=True
     )
+
+
+def test_an_encoder_decoder_reads_a_raw_text_as_its_tokenizer_writes_it() -> None:
+    t5 = shared_backbone("t5-relu")
+    ids = t5.tokenizer(TEXT, return_tensors="pt")["input_ids"]
+    assert int(ids[0, -1]) == t5.tokenizer.eos_token_id
+    (right,) = t5.model.generate(ids, max_new_tokens=5, do_sample=False)
+    row = encode_raw(None, TEXT, t5.tokenizer)
+    (found,) = t5.generate([row.context], [row.placement], None, 5, ())
+    assert found == right[1:].tolist()  # after the token that starts the decoder
 
 
 async def test_the_backbone_alone(server: Running, model: Any) -> None:

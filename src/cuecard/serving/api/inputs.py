@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
+from cuecard.backbones.forward.special_tokens import special_tokens_around
 from cuecard.engine.protocol import Engine
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request
@@ -97,6 +98,11 @@ def encode_raw(served: ServedPrompt | None, text: str, tokenizer: Tokenizer) -> 
         APIError: an empty context, or a prompt in the middle of its template.
     """
     context = tuple(int(token) for token in tokenizer(text, verbose=False)["input_ids"])
+    # What the tokenizer ends every text with: an encoder-decoder puts it there itself, and a text
+    # to be continued does not end.
+    _, ends = special_tokens_around(tokenizer)
+    if ends and context[-len(ends) :] == ends:
+        context = context[: -len(ends)]
     return _with_slot(served, context)
 
 
