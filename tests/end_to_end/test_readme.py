@@ -192,7 +192,7 @@ def test_texts_to_measured_prompts_for_graphrag(
         )
     assert done.returncode == 0, done.stdout + done.stderr
     # Nothing by the dry run; then three examples, and each of the texts with two prompts, twice.
-    assert kinds == {"profile": 1, "example": 3, "measure": 2 * 2 * 14}
+    assert kinds == {"profile": 1, "example": 6, "measure": 2 * 2 * 14}
     assert (tmp_path / "project/prompts/tuned/extract_graph.txt").is_file()
     (head,) = [line for line in done.stdout.splitlines() if "tuned - generic" in line]
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("grounding")]
