@@ -19,7 +19,8 @@ def recipes() -> list[type[RunRecipe]]:
     """Every recipe that a command is started with, that of `cuecard train` first."""
     for module in pkgutil.walk_packages(cuecard.runs.__path__, "cuecard.runs."):
         importlib.import_module(module.name)
-    found = {each for each in _below(RunRecipe) if hasattr(each, "KIND")}
+    own = (each for each in _below(RunRecipe) if each.__module__.startswith("cuecard."))
+    found = {each for each in own if hasattr(each, "KIND")}
     return sorted(found, key=lambda each: (each.KIND.file != "recipe.yaml", each.KIND.command))
 
 
