@@ -29,6 +29,21 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
+def in_shell(script: str, place: Path, environment: dict[str, str]) -> str:
+    """What a script prints that runs to its end without an error."""
+    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=place,
+        env=environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.integration
 def test_two_shells(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -39,16 +54,7 @@ def test_two_shells(tmp_path: Path, environment: dict[str, str]) -> None:
     few = "--steps 2 --length 3 --no-compare --backbone tiny"
     script = block.replace("--grid seed=0,1", f"--grid seed=0,1 {few}")
     assert script != block
-    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        env=environment | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    in_shell(script, tmp_path, environment)
     report = json.loads((tmp_path / "runs/tickets-sweep/sweep.json").read_text())
     assert [trial["number"] for trial in report["trials"]] == [*range(6)]
     assert report["best"][0]["test"] is not None
@@ -80,17 +86,8 @@ def test_two_replicas_behind_one_address(tmp_path: Path, environment: dict[str, 
     # One of the two is ended by force, and the other one answers.
     script += f"echo; kill -KILL $(jobs -p | sed -n 1p)\n{ask}\nkill $(jobs -p)\nwait || true\n"
     script = script.replace("haproxy -f", f"{haproxy()} -f")
-    path = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        env=environment | {"PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"obj')]
+    written = in_shell(script, tmp_path, environment)
+    answers = [json.loads(line) for line in written.splitlines() if line.startswith('{"obj')]
     assert [answer["data"][0]["version"] for answer in answers] == ["tickets@1", "tickets@1"]
     assert answers[0] == answers[1]
 
