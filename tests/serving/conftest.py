@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
 from support.data.pairs import SPEC as PAIRS
 from support.data.reviews import SPEC, TEXT_SPEC
 from support.random_prompts import random_prompt
 from support.serving.app import MakePrompt, Running, running
-from support.tiny import tiny_backbone, tiny_encoder
+from support.serving.registry import fill
+from support.tiny import tiny_backbone, tiny_encoder, tiny_model, tiny_tokenizer
 
 PAIR_SPEC = TaskSpec(
     kind="classification",
@@ -48,6 +50,30 @@ def make_prompt(model: Any, tmp_path_factory: pytest.TempPathFactory) -> MakePro
         return prompt.save(tmp_path_factory.mktemp("prompts") / f"seed-{seed}")
 
     return make
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of a tiny backbone with places enough for answers that take a while."""
+    place = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model()
+    model.config.max_position_embeddings = 4096
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def backbone(folder: Path) -> Any:
+    """The same, in this process."""
+    return load_backbone(folder, dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of it, for servers in processes of their own."""
+    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
 @pytest.fixture

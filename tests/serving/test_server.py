@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,43 +22,18 @@ import pytest
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, RegistryError
-from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key, revoke_key
 from cuecard.serving.server import serve
 from cuecard.serving.settings import ServerSettings, check_settings
 from support.oracles.serial_engine import SerialEngine
 from support.serving.app import MakePrompt
-from support.serving.process import Process, environment, refused, serving
+from support.serving.process import Process, environment, refused, serving, until
 from support.serving.registry import TEXT, fill, right
-from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.integration
 LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 1500, "stream": True}
 LONG_ANSWERS = ("--max-new-tokens", "1500")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny backbone with places enough for answers that take a while."""
-    place = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.config.max_position_embeddings = 4096
-    model.generation_config.eos_token_id = None
-    model.save_pretrained(place)
-    tiny_tokenizer().save_pretrained(place)
-    return place
-
-
-@pytest.fixture(scope="module")
-def backbone(folder: Path) -> Any:
-    return load_backbone(folder, dtype="fp32")
-
-
-@pytest.fixture(scope="module")
-def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry that tests only read."""
-    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +48,6 @@ def server(
 def client(server: Process) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
-
-
-def until(happens: Callable[[], bool]) -> None:
-    """Look until it is so; pytest's own time-out ends what never is."""
-    while not happens():
-        threading.Event().wait(0.01)
 
 
 def test_openais_client(client: openai.OpenAI, server: Process, backbone: Any, place: Path) -> None:

@@ -13,12 +13,11 @@ import psutil
 import pytest
 
 from cuecard.backbones import load_frozen
-from support.serving.app import MakePrompt
 from support.serving.cases import lasting_text
 from support.serving.engines import KINDS
 from support.serving.llama import save_tiny_llama
 from support.serving.process import Process, refused, serving
-from support.serving.registry import TEXT, fill, right
+from support.serving.registry import TEXT, right
 
 pytestmark = pytest.mark.integration
 WORDS = ("--engine", "vllm", "--cache-bytes", str(1 << 28))
@@ -33,11 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def backbone(folder: Path) -> Any:
     return load_frozen(folder, dtype="fp32")
-
-
-@pytest.fixture(scope="module")
-def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
 @pytest.fixture(scope="module")

@@ -6,47 +6,22 @@ import signal
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
 from support.needs_ray import needs_ray
-from support.serving.app import MakePrompt
-from support.serving.process import Process
+from support.serving.process import Process, until
 from support.serving.ray_cluster import Cluster, deployed, end
-from support.serving.registry import TEXT, fill, right
-from support.tiny import tiny_model, tiny_tokenizer
+from support.serving.registry import TEXT, right
 
 pytestmark = [pytest.mark.integration, needs_ray]
 BODY = {"model": "reviews@production", "input": TEXT}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny backbone with places enough for answers that take a while."""
-    place = tmp_path_factory.mktemp("models") / "tiny"
-    model = tiny_model()
-    model.config.max_position_embeddings = 4096
-    model.generation_config.eos_token_id = None
-    model.save_pretrained(place)
-    tiny_tokenizer().save_pretrained(place)
-    return place
-
-
-@pytest.fixture(scope="module")
-def backbone(folder: Path) -> Any:
-    return load_backbone(folder, dtype="fp32")
-
-
-@pytest.fixture(scope="module")
-def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +36,6 @@ def cluster(place: Path, folder: Path, keys: Path) -> Iterator[Cluster]:
     words += ["--max-new-tokens", "1500"]
     with deployed(place, folder, *words, key=key) as made:
         yield made
-
-
-def until(happens: Callable[[], bool]) -> None:
-    while not happens():
-        threading.Event().wait(0.05)
 
 
 def changes(cluster: Cluster) -> list[int]:

@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,12 @@ class Process:
         written = self.log.read_text().splitlines()
         lines = [json.loads(line) for line in written if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Look until it is so; pytest's own time-out ends what never is."""
+    while not happens():
+        time.sleep(0.02)
 
 
 def environment(cache: Path) -> dict[str, str]:
