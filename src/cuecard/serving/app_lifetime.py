@@ -19,7 +19,7 @@ from cuecard.serving.http.auth import KeyStore
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
-from cuecard.serving.http.quotas import LocalQuotas, Quotas
+from cuecard.serving.http.quotas import KeyQuotas, Quotas
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
@@ -69,7 +69,7 @@ async def open_app(
         await sync.start()
         limits = settings.limits.on(images=engine.images is not None)
         limiter = RateLimiter(
-            limits.max_requests, limits.max_requests_per_key, quotas or LocalQuotas()
+            limits.max_requests, limits.max_requests_per_key, quotas or KeyQuotas()
         )
         shutdown = ShutdownState()
         components = ServerComponents(

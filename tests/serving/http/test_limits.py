@@ -6,7 +6,7 @@ import pytest
 
 from cuecard.serving.http.auth import APIKey
 from cuecard.serving.http.limits import RateLimiter
-from cuecard.serving.http.quotas import KeyQuotas, LocalQuotas
+from cuecard.serving.http.quotas import KeyQuotas
 from cuecard.serving.protocol.errors import APIError
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +26,7 @@ def clock() -> Clock:
 
 
 def limited(clock: Clock, running: int, per_key: int = 128) -> RateLimiter:
-    return RateLimiter(running, per_key, LocalQuotas(KeyQuotas(clock, clock)))
+    return RateLimiter(running, per_key, KeyQuotas(clock, clock))
 
 
 async def refused(limiter: RateLimiter, mine: APIKey | None, match: str | None = None) -> APIError:

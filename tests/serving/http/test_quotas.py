@@ -22,22 +22,24 @@ def test_a_bucket_fills_by_the_minute() -> None:
     assert bucket.wait(1, 10_000.0) == pytest.approx(31.0)
 
 
-def test_a_ticket_is_released_once() -> None:
+@pytest.mark.anyio
+async def test_a_ticket_is_released_once() -> None:
     counts = KeyQuotas()
-    assert counts.open(KEY, "a", 2) is None and counts.open(KEY, "b", 2) is None
-    refusal = counts.open(KEY, "c", 2)
+    assert await counts.open(KEY, "a", 2) is None and await counts.open(KEY, "b", 2) is None
+    refusal = await counts.open(KEY, "c", 2)
     assert refusal is not None and refusal.retry_after == 1
-    assert counts.reserve(KEY, "a", 6) is None
-    assert counts.reserve(KEY, "b", 5) is not None
+    assert await counts.reserve(KEY, "a", 6) is None
+    assert await counts.reserve(KEY, "b", 5) is not None
     for _ in range(2):
         counts.close(KEY, "a", 0)
-    assert counts.open(KEY, "c", 2) is None and counts.open(KEY, "d", 2) is not None
-    assert counts.reserve(KEY, "b", 10) is None
+    assert await counts.open(KEY, "c", 2) is None and await counts.open(KEY, "d", 2) is not None
+    assert await counts.reserve(KEY, "b", 10) is None
 
 
-def test_what_was_used_counts_without_its_ticket() -> None:
+@pytest.mark.anyio
+async def test_what_was_used_counts_without_its_ticket() -> None:
     counts = KeyQuotas()
     counts.close(KEY, "of a server that was taken for lost", 9)
-    assert counts.open(KEY, "a", 2) is None
-    assert counts.reserve(KEY, "a", 2) is not None
-    assert counts.reserve(KEY, "a", 1) is None
+    assert await counts.open(KEY, "a", 2) is None
+    assert await counts.reserve(KEY, "a", 2) is not None
+    assert await counts.reserve(KEY, "a", 1) is None

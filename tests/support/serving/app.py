@@ -17,7 +17,7 @@ from cuecard.serving.http.auth import KeyStore
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
-from cuecard.serving.http.quotas import KeyQuotas, LocalQuotas
+from cuecard.serving.http.quotas import KeyQuotas
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
@@ -74,7 +74,7 @@ async def running(
     limiter = RateLimiter(
         limits.max_requests,
         limits.max_requests_per_key,
-        LocalQuotas(KeyQuotas(lambda: clock[0], lambda: clock[0])),
+        KeyQuotas(lambda: clock[0], lambda: clock[0]),
     )
     shutdown = ShutdownState()
     metrics = Metrics(engine, catalog, limiter, sync.state, lambda: clock[0])

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from cuecard.serving.http.auth import APIKey
-from cuecard.serving.http.quotas import LocalQuotas, Quotas, Refusal
+from cuecard.serving.http.quotas import KeyQuotas, Quotas, Refusal
 from cuecard.serving.protocol.errors import APIError
 
 _OPEN_FACTOR = 4
@@ -29,7 +29,7 @@ class RateLimiter:
 
     max_running: int
     max_per_key: int = 128
-    quotas: Quotas = field(default_factory=LocalQuotas)
+    quotas: Quotas = field(default_factory=KeyQuotas)
     open: int = 0
     running: int = 0
 

@@ -94,7 +94,7 @@ class _KeyUsage:
 
 @dataclass
 class KeyQuotas:
-    """The counts of all keys, in memory; they start at zero with the process.
+    """`Quotas` of this process: the counts of all keys, in memory, which start at zero with it.
 
     Days end at midnight UTC.
     """
@@ -103,7 +103,7 @@ class KeyQuotas:
     clock: Callable[[], float] = time.time
     _usages: dict[str, _KeyUsage] = field(default_factory=dict)
 
-    def open(self, key: APIKey, ticket: str, most: int) -> Refusal | None:
+    async def open(self, key: APIKey, ticket: str, most: int) -> Refusal | None:
         """See `Quotas.open`."""
         usage = self._usage(key)
         if len(usage.tickets) >= most:
@@ -117,7 +117,7 @@ class KeyQuotas:
         usage.tickets[ticket] = 0
         return None
 
-    def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
+    async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
         """See `Quotas.reserve`; of a request above a whole limit, all of the limit is needed."""
         usage = self._usage(key)
         if refusal := self._refuse_tokens(usage, tokens):
@@ -166,25 +166,6 @@ class KeyQuotas:
     def _buckets(self, key: APIKey) -> tuple[TokenBucket | None, TokenBucket | None]:
         now = self.monotonic()
         return _bucket(key.requests_per_minute, now), _bucket(key.tokens_per_minute, now)
-
-
-class LocalQuotas:
-    """`Quotas` of this process alone."""
-
-    def __init__(self, counts: KeyQuotas | None = None) -> None:
-        self._counts = counts or KeyQuotas()
-
-    async def open(self, key: APIKey, ticket: str, most: int) -> Refusal | None:
-        """See `Quotas`."""
-        return self._counts.open(key, ticket, most)
-
-    async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
-        """See `Quotas`."""
-        return self._counts.reserve(key, ticket, tokens)
-
-    def close(self, key: APIKey, ticket: str, tokens: int) -> None:
-        """See `Quotas`."""
-        self._counts.close(key, ticket, tokens)
 
 
 def _bucket(per_minute: int | None, now: float) -> TokenBucket | None:

@@ -31,7 +31,7 @@ class KeyCounts:
     async def open(self, replica: str, key: APIKey, ticket: str, most: int) -> Refusal | None:
         """See `Quotas.open`."""
         self._drop_lost()
-        refusal = self._counts.open(key, ticket, most)
+        refusal = await self._counts.open(key, ticket, most)
         if refusal is None:
             self._seen.setdefault(replica, self._clock())
             self._tickets.setdefault(replica, {})[ticket] = key
@@ -39,7 +39,7 @@ class KeyCounts:
 
     async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
         """See `Quotas.reserve`."""
-        return self._counts.reserve(key, ticket, tokens)
+        return await self._counts.reserve(key, ticket, tokens)
 
     async def close(self, replica: str, key: APIKey, ticket: str, tokens: int) -> None:
         """See `Quotas.close`."""
