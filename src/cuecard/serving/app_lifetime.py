@@ -15,7 +15,7 @@ from cuecard.errors import CuecardError
 from cuecard.registry import Registry
 from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyStore
+from cuecard.serving.http.auth import KeyStore, read_keys
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
@@ -24,7 +24,7 @@ from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.models.sync import RegistrySync
-from cuecard.serving.settings import ServerSettings
+from cuecard.serving.settings import ServerSettings, check_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ async def open_app(
         RegistryError: no registry, and nothing cached from an earlier run.
     """
     keys = None if settings.keys is None else KeyStore(settings.keys)
-    cache = DiskCache(registry.store.url, settings.cache, settings.trusted)
-    await asyncio.to_thread(check_registry, registry, cache)
+    cache = _cache(settings, registry)
+    await asyncio.to_thread(_check_registry, registry, cache)
     await engine.start()
     try:
         catalog = PromptCatalog(engine, backbone)
@@ -91,12 +91,25 @@ async def open_app(
         await engine.close()
 
 
-def check_registry(registry: Registry, cache: DiskCache) -> None:
-    """Fail before the engine starts, which may take a minute.
+def check_app(settings: ServerSettings, registry: Registry) -> None:
+    """Find what would keep an application from opening, before a backbone is loaded for it.
 
     Raises:
+        ConfigError: as `check_settings`, or an unreadable key file.
         RegistryError: no registry, and nothing cached from an earlier run.
     """
+    check_settings(settings)
+    if settings.keys is not None:
+        read_keys(settings.keys)
+    _check_registry(registry, _cache(settings, registry))
+
+
+def _cache(settings: ServerSettings, registry: Registry) -> DiskCache:
+    return DiskCache(registry.store.url, settings.cache, settings.trusted)
+
+
+def _check_registry(registry: Registry, cache: DiskCache) -> None:
+    """Fail before the engine starts, which may take a minute."""
     try:
         registry.names()
     except CuecardError:

@@ -15,15 +15,13 @@ import uvicorn
 
 from cuecard.engine.protocol import Engine
 from cuecard.registry import Registry
-from cuecard.serving.app_lifetime import OpenApp, check_registry, end_task, open_app
-from cuecard.serving.http.auth import read_keys
+from cuecard.serving.app_lifetime import OpenApp, check_app, end_task, open_app
 from cuecard.serving.http.header_timeout import HeaderTimeoutProtocol
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.listening import bind, url_of
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog, LibraryLog
 from cuecard.serving.models.catalog import PromptCatalog
-from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.settings import ServerSettings, check_settings
 
 _POLL_SECONDS = 0.02
@@ -42,14 +40,10 @@ def check_start(settings: ServerSettings, registry: Registry) -> None:
     """Find what would keep a server from starting, before a model is loaded for it.
 
     Raises:
-        ConfigError: as `check_settings`, an unreadable key file, or an address that cannot be
-            bound.
-        RegistryError: no registry, and nothing cached from an earlier run.
+        ConfigError: as `check_app`, or an address that cannot be bound.
+        RegistryError: as `check_app`.
     """
-    check_settings(settings)
-    if settings.keys is not None:
-        read_keys(settings.keys)
-    check_registry(registry, DiskCache(registry.store.url, settings.cache, settings.trusted))
+    check_app(settings, registry)
     bind(settings.host, settings.port).close()
 
 

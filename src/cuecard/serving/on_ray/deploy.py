@@ -13,13 +13,11 @@ from cuecard.errors import EngineError
 from cuecard.names import check_backbone_name
 from cuecard.ray_cluster import import_ray, ray_cluster
 from cuecard.registry import Registry
-from cuecard.serving.app_lifetime import check_registry
-from cuecard.serving.http.auth import read_keys
+from cuecard.serving.app_lifetime import check_app
 from cuecard.serving.http.listening import bind, url_of
-from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.on_ray.application import build
 from cuecard.serving.on_ray.settings import RayApplication
-from cuecard.serving.settings import ServerSettings, check_settings
+from cuecard.serving.settings import ServerSettings
 
 
 def check_application(application: RayApplication) -> None:
@@ -27,16 +25,11 @@ def check_application(application: RayApplication) -> None:
 
     Raises:
         BackboneError: nothing of the backbone's name.
-        ConfigError: as `check_settings`, or an unreadable key file.
-        RegistryError: no registry, and nothing cached from an earlier run.
+        ConfigError: as `check_app` and `ServedBackbone.check`.
+        RegistryError: as `check_app`.
     """
-    server = application.server
-    check_settings(server)
     application.served.check()
-    if server.keys is not None:
-        read_keys(server.keys)
-    registry = Registry(application.registry)
-    check_registry(registry, DiskCache(registry.store.url, server.cache, server.trusted))
+    check_app(application.server, Registry(application.registry))
     check_backbone_name(application.served.backbone)
 
 
