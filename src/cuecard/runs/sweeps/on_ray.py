@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, CuecardError, TrainingError
 from cuecard.ray_cluster import import_ray, ray_cluster
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.sweeps.collect import collect_sweep
 from cuecard.runs.sweeps.sweep_recipe import SweepOutcome, SweepRecipe, run_sweep
+from cuecard.shards import Shard
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.space import Space
 
@@ -23,8 +25,8 @@ def sweep_on_ray(
     workers: int,
     *,
     observer: Observer | None = None,
+    progress: Progress | None = None,
     overwrite: bool = False,
-    **options: Any,
 ) -> SweepOutcome:
     """Train a sweep's shards on a Ray cluster, and collect them here.
 
@@ -34,7 +36,6 @@ def sweep_on_ray(
     Args:
         workers: how many shards there are, each on a worker of its own.
         overwrite: start again where the folders hold another sweep.
-        options: as in `run_sweep`.
 
     Raises:
         ConfigError: Ray is not installed, or a sweep that cannot be shared out.
@@ -46,30 +47,29 @@ def sweep_on_ray(
         Space(shard.sweep, recipe.read_method(), recipe.training)
         RunFolder.of(shard).check(shard, overwrite=overwrite)
     RunFolder.of(plan).check(plan, overwrite=overwrite)
-    recipe.read_task(options.get("progress"))
-    for shard in shards if overwrite else ():  # here, and not in a task that is begun again
-        with RunFolder.of(shard).claimed(shard, overwrite=True):
-            pass
+    recipe.read_task(progress)
+    if overwrite:  # here, and not in a task that is begun again
+        for shard in shards:
+            with RunFolder.of(shard).claimed(shard, overwrite=True):
+                pass
     with ray_cluster(None, workers):
         _train(ray, shards, observer)
     folders = [shard.folder for shard in shards]
     return collect_sweep(
-        folders, out=plan.folder, observer=observer, overwrite=overwrite, **options
+        folders, out=plan.folder, observer=observer, progress=progress, overwrite=overwrite
     )
 
 
 def _shards(plan: SweepRecipe, workers: int) -> list[SweepRecipe]:
-    """The same sweep's shards, each in a folder beside the whole one's."""
-    whole, found = plan.folder, []
+    """
+    Raises:
+        ConfigError: the sweep is a shard itself.
+    """
     if plan.sweep.shard is not None:
         raise ConfigError(
             "a shard is not shared out again", where="--on", got=plan.sweep.shard, expected="none"
         )
-    for index in range(workers):
-        folder = whole.with_name(f"{whole.name}-{index}-of-{workers}")
-        sweep = plan.sweep.model_copy(update={"shard": f"{index}/{workers}"})
-        found.append(plan.in_folder(folder).model_copy(update={"sweep": sweep}))
-    return found
+    return [plan.with_shard(Shard(index, workers)) for index in range(workers)]
 
 
 def _train(ray: Any, shards: list[SweepRecipe], observer: Observer | None) -> None:

@@ -12,6 +12,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe, Recipe, what_else
 from cuecard.runs.run_kinds import RUN, SWEEP
+from cuecard.shards import Shard
 from cuecard.tracking import with_trackers
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.space import Space, SweepConfig
@@ -42,8 +43,12 @@ class SweepRecipe(AroundRecipe):
         found = super().folder
         if self.sweep.shard is None or self.recipe.out:
             return found
-        share = self.sweep.share
-        return found.with_name(f"{found.name}-{share.index}-of-{share.count}")
+        return _beside(found, self.sweep.share)
+
+    def with_shard(self, share: Shard) -> SweepRecipe:
+        """One shard of a whole sweep, in its folder beside the whole one's."""
+        sweep = self.sweep.model_copy(update={"shard": str(share)})
+        return self.in_folder(_beside(self.folder, share)).model_copy(update={"sweep": sweep})
 
     def without_shard(self, out: str | Path | None) -> SweepRecipe:
         """The whole sweep, in another folder; by default in its usual one."""
@@ -146,6 +151,11 @@ def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
         TrainingError: there is no sweep.
     """
     return run_sweep(RunFolder(Path(folder), SweepRecipe).to_resume(), **options)
+
+
+def _beside(folder: Path, share: Shard) -> Path:
+    """The folder of a shard of the sweep in this one."""
+    return folder.with_name(f"{folder.name}-{share.index}-of-{share.count}")
 
 
 def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
