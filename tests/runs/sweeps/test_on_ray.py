@@ -111,6 +111,14 @@ def test_what_a_shard_fails_by_is_said(place: Path, tmp_path: Path) -> None:
         sweep_on_ray(asked.model_copy(update={"recipe": gone}), 2)
 
 
+@needs_ray
+def test_several_seeds_are_refused_before_a_cluster_is_there(place: Path, tmp_path: Path) -> None:
+    asked = plan(place, tmp_path / "seeds")
+    several = asked.recipe.model_copy(update={"seeds": 2})
+    with pytest.raises(ConfigError, match="one seed"):
+        sweep_on_ray(asked.model_copy(update={"recipe": several}), 2)
+
+
 def test_a_task_gives_a_users_error_back(place: Path, tmp_path: Path) -> None:
     asked = plan(place, tmp_path / "one").model_dump(mode="json")
     asked["recipe"]["backbone"] = str(tmp_path / "no-model")

@@ -11,10 +11,9 @@ from cuecard.errors import ConfigError, CuecardError, TrainingError
 from cuecard.ray_cluster import import_ray, ray_cluster
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.sweeps.collect import collect_sweep
-from cuecard.runs.sweeps.sweep_recipe import SweepOutcome, SweepRecipe, run_sweep
+from cuecard.runs.sweeps.sweep_recipe import SweepOutcome, SweepRecipe, check_sweep, run_sweep
 from cuecard.shards import Shard
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.space import Space
 
 # How often a shard whose worker was lost begins again; it resumes from its own checkpoint.
 _RETRIES = 3
@@ -42,12 +41,10 @@ def sweep_on_ray(
         TrainingError: a shard has failed.
         CuecardError: see `collect_sweep`.
     """
-    ray, shards, recipe = import_ray(), _shards(plan, workers), plan.recipe
-    for shard in shards:  # their errors are raised before a cluster is asked for anything
-        Space(shard.sweep, recipe.read_method(), recipe.training)
-        RunFolder.of(shard).check(shard, overwrite=overwrite)
-    RunFolder.of(plan).check(plan, overwrite=overwrite)
-    recipe.read_task(progress)
+    ray, shards = import_ray(), _shards(plan, workers)
+    for each in (*shards, plan):  # their errors are raised before a cluster is asked for anything
+        check_sweep(each, overwrite=overwrite)
+    plan.recipe.read_task(progress)
     if overwrite:  # here, and not in a task that is begun again
         for shard in shards:
             with RunFolder.of(shard).claimed(shard, overwrite=True):

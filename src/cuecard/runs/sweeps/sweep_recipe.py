@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.catalogue import Progress
+from cuecard.methods import MethodSettings
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
@@ -98,10 +99,7 @@ def run_sweep(
         CuecardError: see `Task.from_file`, `load_backbone`, `prepare_sweep`, `sweep` and `prove`.
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
-    recipe.check_one_seed("each trial of a sweep")
-    method = recipe.read_method()
-    Space(plan.sweep, method, recipe.training)  # its errors are raised before any work
-    place.check(plan, overwrite=overwrite)
+    method = check_sweep(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     backbone = recipe.load_backbone(progress)
     # What trains and reports, only now: a mistake in what is named need not wait for it.
@@ -142,6 +140,21 @@ def run_sweep(
             what_else=what_else(recipe, run.folder),
         )
     return SweepOutcome(task, backbone, found, proof)
+
+
+def check_sweep(plan: SweepRecipe, *, overwrite: bool) -> MethodSettings:
+    """The method of a sweep, once its settings and its folder are found to be right.
+
+    Raises:
+        ConfigError: several seeds, settings that contradict each other, or another run's folder.
+        TrainingError: another process uses the folder.
+    """
+    recipe = plan.recipe
+    recipe.check_one_seed("each trial of a sweep")
+    method = recipe.read_method()
+    Space(plan.sweep, method, recipe.training)
+    RunFolder.of(plan).check(plan, overwrite=overwrite)
+    return method
 
 
 def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
