@@ -232,7 +232,8 @@ def _check_shardable(config: Any, name: str, quantize: Quantize) -> None:
         BackboneError: a model whose layers are not run as a whole, or are not plain weights.
     """
     form = quantize if quantize != "none" else getattr(config, "quantization_config", None)
-    if _family_of(config)[1] is not CausalBackbone or _vision_config(config) is not None:
+    has_head = type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    if not has_head or _family_of(config)[1] is not CausalBackbone:
         got = f"model_type {config.model_type!r}"
     elif form is not None:
         got = f"quantised weights ({form})" if isinstance(form, str) else "quantised weights"

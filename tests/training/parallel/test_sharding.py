@@ -17,6 +17,8 @@ from cuecard.training.parallel.sharding import ShardedLayers
 from support.command_line import save_tiny
 from support.peft_adapters import save_adapter
 from support.tiny import tiny_model
+from support.tiny_sam import save_sam
+from support.tiny_vision import save_vision
 from support.two_processes import run_alone
 
 # As in test_two_processes: in the last batch of an epoch one process has no row.
@@ -118,10 +120,16 @@ def test_what_is_not_sharded_is_refused_before_it_is_loaded(tmp_path: Path) -> N
     def place(model: Any, device: torch.device) -> None:
         raise AssertionError
 
-    encoder, decoder = save_tiny(tmp_path / "bert", kind="bert"), save_tiny(tmp_path / "llama")
-    with pytest.raises(BackboneError, match="is not sharded") as caught:
-        load_frozen(encoder, device="cpu", place=place)
-    assert caught.value.got == "model_type 'bert'"
+    saved = {
+        "bert": save_tiny(tmp_path / "bert", kind="bert"),
+        "vit": save_vision(tmp_path / "vit"),
+        "sam": save_sam(tmp_path / "sam"),
+    }
+    for kind, folder in saved.items():
+        with pytest.raises(BackboneError, match="is not sharded") as caught:
+            load_frozen(folder, device="cpu", place=place)
+        assert caught.value.got == f"model_type '{kind}'"
+    decoder = save_tiny(tmp_path / "llama")
     with pytest.raises(BackboneError, match="is not sharded") as caught:
         load_frozen(decoder, device="cpu", place=place, quantize="int8")
     assert caught.value.got == "quantised weights (int8)"
