@@ -39,17 +39,18 @@ class ShardedLayers:
     """The layers of one model, of which every process holds its part.
 
     Args:
-        ranks: the processes; from now on their other exchanges wait for the layers'.
+        ranks: the processes.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._layers: list[Any] = []
         self._agreed = False
-        ranks.settling.append(self.settle)
 
     def place(self, model: nn.Module, device: torch.device) -> None:
         """Shard a frozen model's layers, one after the other, and put it on the device.
+
+        From then on the processes' other exchanges wait for the layers'.
 
         Raises:
             BackboneError: its layers cannot be found.
@@ -63,8 +64,7 @@ class ShardedLayers:
                 got=str(device),
                 expected="a GPU for each process (--device auto or cuda), or --device cpu",
             )
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
+        model.requires_grad_(False)
         config: Any = model.config
         layers: list[Any] = decoder_layers(model, int(config.get_text_config().num_hidden_layers))
         mesh = device_mesh.init_device_mesh(own.type, (self._ranks.size,))
@@ -82,6 +82,7 @@ class ShardedLayers:
             # Memory that is first used in inference mode could not be used outside of it.
             layer.unshard()
             layer.reshard()
+        self._ranks.settling.append(self.settle)
 
     def settle(self) -> None:
         """Gather what others want until none wants a layer.
@@ -89,8 +90,6 @@ class ShardedLayers:
         Raises:
             TrainingError: another process was lost.
         """
-        if not self._layers:
-            return
         with unbroken():
             while (wanted := self._next(_NONE)) != _NONE:
                 self._mirror(wanted)
