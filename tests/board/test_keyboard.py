@@ -124,7 +124,9 @@ def test_a_candidate_is_read(kinds: Path, desk: Tab) -> None:
     first = page.locator("details summary").first.inner_text()
     reach(page, first)
     page.keyboard.press("Enter")
-    page.locator("details pre").first.wait_for()
+    text = page.locator("details pre").first
+    text.wait_for()
+    assert text.inner_text().strip()
 
 
 def test_signed_in_and_the_theme_chosen(browser: Any, work: Path) -> None:
