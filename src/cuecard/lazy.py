@@ -61,10 +61,11 @@ def import_library(name: str, extra: str | None = None) -> ModuleType:
     """A library's module by its full name.
 
     Args:
-        extra: the extra that brings it along; None for one of `EXTRAS` or one that is always there.
+        extra: the extra that brings it along, and what it needs; None for one of `EXTRAS` or one
+            that is always there.
 
     Raises:
-        ConfigError: it comes with an extra that is not installed.
+        ConfigError: it comes with an extra that is not installed, or not all of it.
         ImportError: any other that is missing.
     """
     try:
@@ -72,9 +73,10 @@ def import_library(name: str, extra: str | None = None) -> ModuleType:
     except ModuleNotFoundError as error:
         library = name.partition(".")[0]
         owner = extra or EXTRAS.get(library)
-        if error.name != library or owner is None:
+        missing = error.name or library
+        if owner is None or (extra is None and missing != library):
             raise
-        raise _not_installed(f"this needs {library}", owner, [library]) from error
+        raise _not_installed(f"this needs {library}", owner, [missing]) from error
 
 
 def require_extra(extra: str, what: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import import_library
 
 ADDRESS = "RAY_ADDRESS"
 """Ray's own variable: the cluster that is used unless an address is given."""
@@ -25,14 +25,7 @@ def import_ray(module: str = "ray") -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "this needs Ray",
-            got=f"not installed: {error.name}",
-            expected="pip install 'cuecard[ray]'",
-        ) from error
+    return import_library(module, "ray")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,18 @@ def test_one_that_is_missing_names_its_extra(monkeypatch: pytest.MonkeyPatch) ->
         require_extra("train", "a search")
     assert refused.value.got == "not installed: no_such_library"
     require_extra("onnx", "nothing")
+
+
+def test_what_a_library_lacks_names_the_extra_that_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_a_library.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="not installed: no_such_library") as refused:
+        import_library("half_a_library", "serve")
+    assert refused.value.expected == "pip install 'cuecard[serve]'"
+    with pytest.raises(ModuleNotFoundError):
+        import_library("half_a_library")
 
 
 def test_what_is_missing_otherwise_stays_an_import_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cuecard.cli.fields import Fields, Flag
+from cuecard.errors import ConfigError
 from cuecard.serving.settings import ServerSettings
 
 SERVER = Fields(
@@ -30,3 +34,20 @@ SERVER = Fields(
     },
     titles={"limits": "Limits"},
 )
+
+
+@contextmanager
+def serving_packages(extra: str) -> Iterator[None]:
+    """Import what serves, inside the block.
+
+    Raises:
+        ConfigError: the extra is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ConfigError(
+            "the packages for serving are not installed",
+            got=error.name,
+            hint=f"pip install 'cuecard[{extra}]'",
+        ) from error

@@ -70,8 +70,11 @@ def test_mistakes(cuecard: Call, words: list[str], told: str) -> None:
     assert told in done.err
 
 
-def test_without_the_extra(cuecard: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
+@pytest.mark.parametrize("missing", ["ray", "cuecard.serving.on_ray.deploy"])
+def test_without_the_extra(
+    cuecard: Call, place: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
     save_tiny(place / "tiny")
     done = cuecard("deploy", "ray", "--backbone", "tiny")
     assert done.code == 2

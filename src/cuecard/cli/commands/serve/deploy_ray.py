@@ -8,7 +8,7 @@ import typer
 
 from cuecard.cli.fields import Asked
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
-from cuecard.cli.serving_options import SERVER
+from cuecard.cli.serving_options import SERVER, serving_packages
 from cuecard.cli.sources import NamedBackbone
 from cuecard.cli.views.console import Json, print_json
 from cuecard.serving.on_ray.settings import RayApplication, RaySettings, config_text
@@ -66,7 +66,8 @@ def deploy_ray(
         typer.echo(config_text(application, name), nl=False)
         return
 
-    from cuecard.serving.on_ray.deploy import deploy
+    with serving_packages("ray"):
+        from cuecard.serving.on_ray.deploy import deploy
 
     def tell(url: str, until_ended: bool) -> None:
         if as_json:

@@ -10,10 +10,10 @@ import typer
 
 from cuecard.cli.fields import Asked
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
-from cuecard.cli.serving_options import SERVER
+from cuecard.cli.serving_options import SERVER, serving_packages
 from cuecard.cli.sources import NamedBackbone
 from cuecard.cli.views.console import Json, print_json
-from cuecard.errors import ConfigError, CuecardWarning
+from cuecard.errors import CuecardWarning
 from cuecard.serving.settings import (
     EngineOptions,
     ServedBackbone,
@@ -59,14 +59,8 @@ def serve(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.registry import Registry, read_trusted
 
-    try:
+    with serving_packages("serve"):
         from cuecard.serving import engines, server
-    except ImportError as error:
-        raise ConfigError(
-            "the packages for serving are not installed",
-            got=error.name,
-            hint="pip install 'cuecard[serve]'",
-        ) from error
     settings = settings.model_copy(update={"trusted": read_trusted(trust or ())})
     served = ServedBackbone(**source.model_dump(), options=options)
     served.check()
