@@ -24,11 +24,11 @@ async def test_replicas_share_a_keys_limits() -> None:
     assert await counts.open("two", KEY, "b", 2) is None
     for replica in ("one", "two"):
         assert await counts.open(replica, KEY, "c", 2) is not None
-    assert await counts.reserve(KEY, "a", 6) is None
-    assert await counts.reserve(KEY, "b", 5) is not None
+    assert await counts.reserve("one", KEY, "a", 6) is None
+    assert await counts.reserve("two", KEY, "b", 5) is not None
     await counts.close("one", KEY, "a", 4)
-    assert await counts.reserve(KEY, "b", 7) is not None
-    assert await counts.reserve(KEY, "b", 6) is None
+    assert await counts.reserve("two", KEY, "b", 7) is not None
+    assert await counts.reserve("two", KEY, "b", 6) is None
 
 
 async def test_a_lost_replicas_requests_are_ended() -> None:
@@ -37,15 +37,15 @@ async def test_a_lost_replicas_requests_are_ended() -> None:
     for replica in ("lost", "there"):
         await counts.renew(replica)
         assert await counts.open(replica, KEY, replica, 2) is None
-        assert await counts.reserve(KEY, replica, 5) is None
+        assert await counts.reserve(replica, KEY, replica, 5) is None
     clock.now += 9
     await counts.renew("there")
     assert await counts.open("there", KEY, "next", 2) is not None
     clock.now += 2
     assert await counts.open("there", KEY, "next", 2) is None
     assert await counts.open("there", KEY, "more", 2) is not None
-    assert await counts.reserve(KEY, "next", 6) is not None
-    assert await counts.reserve(KEY, "next", 5) is None
+    assert await counts.reserve("there", KEY, "next", 6) is not None
+    assert await counts.reserve("there", KEY, "next", 5) is None
 
 
 async def test_a_replica_taken_for_lost_still_pays() -> None:
@@ -55,5 +55,15 @@ async def test_a_replica_taken_for_lost_still_pays() -> None:
     clock.now += 11
     assert await counts.open("other", KEY, "b", 1) is None
     await counts.close("slow", KEY, "a", 8)
-    assert await counts.reserve(KEY, "b", 3) is not None
-    assert await counts.reserve(KEY, "b", 2) is None
+    assert await counts.reserve("other", KEY, "b", 3) is not None
+    assert await counts.reserve("other", KEY, "b", 2) is None
+
+
+async def test_a_request_that_the_count_did_not_see_open_ends_with_its_replica() -> None:
+    clock = Clock()
+    counts = KeyCounts(clock)
+    assert await counts.reserve("lost", KEY, "a", 9) is None
+    assert await counts.open("there", KEY, "b", 1) is not None
+    clock.now += 11
+    assert await counts.open("there", KEY, "b", 1) is None
+    assert await counts.reserve("there", KEY, "b", 10) is None

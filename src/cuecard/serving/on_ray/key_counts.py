@@ -33,13 +33,15 @@ class KeyCounts:
         self._drop_lost()
         refusal = await self._counts.open(key, ticket, most)
         if refusal is None:
-            self._seen.setdefault(replica, self._clock())
-            self._tickets.setdefault(replica, {})[ticket] = key
+            self._note(replica, key, ticket)
         return refusal
 
-    async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
-        """See `Quotas.reserve`."""
-        return await self._counts.reserve(key, ticket, tokens)
+    async def reserve(self, replica: str, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
+        """See `Quotas.reserve`; the request may have been opened before this count began."""
+        refusal = await self._counts.reserve(key, ticket, tokens)
+        if refusal is None:
+            self._note(replica, key, ticket)
+        return refusal
 
     async def close(self, replica: str, key: APIKey, ticket: str, tokens: int) -> None:
         """See `Quotas.close`."""
@@ -49,6 +51,11 @@ class KeyCounts:
     async def renew(self, replica: str) -> None:
         """Say that a replica is there."""
         self._seen[replica] = self._clock()
+
+    def _note(self, replica: str, key: APIKey, ticket: str) -> None:
+        """Note whose end is that of a request."""
+        self._seen.setdefault(replica, self._clock())
+        self._tickets.setdefault(replica, {})[ticket] = key
 
     def _drop_lost(self) -> None:
         """End the requests of replicas that have ended without a word."""
@@ -95,7 +102,7 @@ class RayQuotas:
         Raises:
             APIError: 503, there is no answer.
         """
-        return await self._answer(self._counts.reserve.remote(key, ticket, tokens))
+        return await self._answer(self._counts.reserve.remote(self._replica, key, ticket, tokens))
 
     def close(self, key: APIKey, ticket: str, tokens: int) -> None:
         """See `Quotas.close`."""
