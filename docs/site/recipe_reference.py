@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 from schema_tables import summary, table
 
-import cuecard.runs
 from cuecard.methods import METHODS
+from cuecard.runs.compare.recipe import CompareRecipe
+from cuecard.runs.compiling.recipe import CompileRecipe
+from cuecard.runs.few_shot.lm_bff_recipe import DemonstrationRecipe
+from cuecard.runs.few_shot.meta_recipe import MetaRecipe
+from cuecard.runs.few_shot.pet_recipe import PetRecipe
+from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
+from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
+from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
+from cuecard.runs.lora_recipe import LoraRecipe
+from cuecard.runs.multitask_recipe import MultitaskRecipe
+from cuecard.runs.porting.recipe import PortRecipe
+from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.search.recipe import SearchRecipe
+from cuecard.runs.sweeps.sweep_recipe import SweepRecipe
+from cuecard.runs.transfer_recipe import TransferRecipe
+from cuecard.runs.vtab_recipe import VtabRecipe
 from cuecard.tasks.kinds import KINDS
 
-
-def recipes() -> list[type[RunRecipe]]:
-    """Every recipe that a command is started with, that of `cuecard train` first."""
-    for module in pkgutil.walk_packages(cuecard.runs.__path__, "cuecard.runs."):
-        importlib.import_module(module.name)
-    own = (each for each in _below(RunRecipe) if each.__module__.startswith("cuecard."))
-    found = {each for each in own if hasattr(each, "KIND")}
-    return sorted(found, key=lambda each: (each.KIND.file != "recipe.yaml", each.KIND.command))
+# Every recipe that a command is started with, in the page's order: one for each kind of run.
+RECIPES: tuple[type[RunRecipe], ...] = (
+    Recipe,
+    VtabRecipe,
+    CompareRecipe,
+    CompileRecipe,
+    DatasetRecipe,
+    MeasureRecipe,
+    OptimiseRecipe,
+    DemonstrationRecipe,
+    LoraRecipe,
+    MetaRecipe,
+    MultitaskRecipe,
+    PetRecipe,
+    PortRecipe,
+    SearchRecipe,
+    SweepRecipe,
+    TransferRecipe,
+)
+_BY_NAME = {recipe.__name__: recipe for recipe in RECIPES}
 
 
 def recipe_page() -> Iterator[str]:
@@ -33,14 +58,13 @@ def recipe_page() -> Iterator[str]:
         "error. Flags of commands have the same names ([commands](cli.md)).\n"
     )
     sections: dict[str, dict[str, object]] = {}
-    for recipe in recipes():
+    for recipe in RECIPES:
         schema = recipe.model_json_schema()
         sections |= schema.get("$defs", {})
         yield f"\n## `{recipe.KIND.command}`: {recipe.KIND.file}\n\n{summary(schema)}\n"
         yield from table(schema, _link)
-    own = {recipe.__name__ for recipe in recipes()}
     yield "\n## Sections\n\nWhat tables above and below link to.\n"
-    for name in sorted({*sections} - own):
+    for name in sorted(sections.keys() - _BY_NAME.keys()):
         yield f"\n### {name}\n\n{summary(sections[name])}\n"
         yield from table(sections[name], _link)
     yield from _named("Methods", "method", {name: METHODS[name] for name in METHODS})
@@ -59,14 +83,7 @@ def _named(title: str, section: str, models: Mapping[str, type[BaseModel]]) -> I
 
 
 def _link(name: str) -> str:
-    files = {recipe.__name__: recipe for recipe in recipes()}
-    if name not in files:
+    if name not in _BY_NAME:
         return f"[{name}](#{name.lower()})"
-    kind = files[name].KIND
+    kind = _BY_NAME[name].KIND
     return f"[{kind.file}](#{kind.command.replace(' ', '-')}-{kind.file.replace('.', '-')})"
-
-
-def _below(model: type[RunRecipe]) -> Iterator[type[RunRecipe]]:
-    for each in model.__subclasses__():
-        yield each
-        yield from _below(each)
