@@ -8,13 +8,12 @@ from typing import TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
-from cuecard.backbones.forward.special_tokens import special_tokens_around
 from cuecard.engine.protocol import Engine
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
-from cuecard.tasks.encoding.tokens import chat_ids
+from cuecard.tasks.encoding.tokens import chat_ids, leading_ids, plain_ids
 from cuecard.types import Encoded, Placement, Record, Tokenizer, Value
 
 _LONG = 1 << 14
@@ -97,13 +96,9 @@ def encode_raw(served: ServedPrompt | None, text: str, tokenizer: Tokenizer) -> 
     Raises:
         APIError: an empty context, or a prompt in the middle of its template.
     """
-    context = tuple(int(token) for token in tokenizer(text, verbose=False)["input_ids"])
-    # What the tokenizer ends every text with: an encoder-decoder puts it there itself, and a text
-    # to be continued does not end.
-    _, ends = special_tokens_around(tokenizer)
-    if ends and context[-len(ends) :] == ends:
-        context = context[: -len(ends)]
-    return _with_slot(served, context)
+    # Not what the tokenizer puts after texts: one to be continued has no end, and where a backbone
+    # needs one, it puts it there itself.
+    return _with_slot(served, leading_ids(tokenizer) + plain_ids(tokenizer, text))
 
 
 def encode_chat(

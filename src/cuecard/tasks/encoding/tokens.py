@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from cuecard.errors import ConfigError
@@ -16,6 +17,12 @@ def plain_ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 
 def leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The ids the tokenizer itself puts before every text: its BOS, or nothing."""
+    key: Any = tokenizer
+    return _leading_ids(key)
+
+
+@lru_cache(maxsize=16)  # a server asks for every text
+def _leading_ids(tokenizer: Any) -> tuple[int, ...]:
     probe = "a"
     alone = plain_ids(tokenizer, probe)
     usual = tuple(tokenizer(probe, verbose=False)["input_ids"])
