@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cuecard.evaluation.loglikelihood import OnRows, sharing_front
+from cuecard.evaluation.loglikelihood import PASS_TOKENS, OnRows, sharing_front
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, torch
 from cuecard.tasks.encoding.batching import collate, ordered_batches, row_lengths
@@ -31,7 +31,6 @@ def score_targets(
     injection: Injection | None,
     *,
     batch_rows: int = BATCH_ROWS,
-    token_budget: int | None = None,
     on_rows: OnRows | None = None,
 ) -> list[Continuation]:
     """Read every token of each row's target in one pass (teacher forcing).
@@ -39,7 +38,6 @@ def score_targets(
     Args:
         rows: contexts with targets of one token or more.
         batch_rows: the most rows in a forward pass.
-        token_budget: the most rows times longest row in a forward pass; None for no limit.
         on_rows: called after every pass with the number of rows just scored.
 
     Raises:
@@ -47,7 +45,7 @@ def score_targets(
         ConfigError: a row without a target.
     """
     found = [Continuation(0.0, True)] * len(rows)
-    batches = ordered_batches(row_lengths(rows), batch_rows, token_budget)
+    batches = ordered_batches(row_lengths(rows), batch_rows, PASS_TOKENS)
     with sharing_front(backbone, rows, injection, batches):
         for chosen in batches:
             batch = collate([(rows[i], rows[i].target) for i in chosen])

@@ -31,7 +31,7 @@ OnRows = Callable[[int], None]
 """Told how many records are done."""
 
 # Tokens of one pass where nobody says: enough to fill a processor, and over in a few seconds.
-_PASS_TOKENS = 2048
+PASS_TOKENS = 2048
 # Tokens of one tree. Attention is over pairs of them, so that long lists are cut into several.
 _TREE_TOKENS = 256
 
@@ -103,7 +103,7 @@ def score_words(
         for number, (row, some) in enumerate(pairs)
         for piece in _pieces(number, row, some, layout, room, backbone.causal)
     ]
-    budget = token_budget or _PASS_TOKENS
+    budget = token_budget or PASS_TOKENS
     batches = ordered_batches([piece.tokens for piece in pieces], batch_rows, budget)
     run = finished = 0
     with sharing_front(backbone, rows, injection, batches):

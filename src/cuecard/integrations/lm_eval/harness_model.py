@@ -11,6 +11,7 @@ from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.engine.protocol import Sampling
 from cuecard.errors import ConfigError
+from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.integrations.lm_eval.text_model import TextModel
 from cuecard.integrations.lm_eval.written_texts import TextRequest
 from cuecard.lazy import import_library, torch
@@ -25,9 +26,7 @@ _LM: Any = import_library("lm_eval.api.model", EXTRA).LM
 _register = import_library("lm_eval.api.registry", EXTRA).register_model
 _utils = import_library("lm_eval.models.utils", EXTRA)
 
-# Where lm-eval and a task say nothing.
-BATCH_ROWS = 32
-MAX_GEN_TOKS = 256
+MAX_GEN_TOKS = 256  # where lm-eval and a task say nothing
 _SEEDS = (1 << 63) - 1
 
 

@@ -22,9 +22,6 @@ from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import leading_ids, plain_ids
 from cuecard.types import Backbone, Encoded, HasDecoder, Injection, Placement, Record, Slot
 
-# Tokens of one scoring pass: enough to fill a processor.
-_PASS_TOKENS = 2048
-
 
 class TextModel:
     """Scores and continues texts under a prompt.
@@ -184,12 +181,7 @@ class TextModel:
         """
         with self.backbone.lock:
             return score_targets(
-                self.backbone,
-                rows,
-                self.injection,
-                batch_rows=batch_rows,
-                token_budget=_PASS_TOKENS,
-                on_rows=on_rows,
+                self.backbone, rows, self.injection, batch_rows=batch_rows, on_rows=on_rows
             )
 
     def generate(self, requests: Sequence[TextRequest], on_rows: OnRows | None = None) -> list[str]:
