@@ -203,3 +203,21 @@ def test_the_template_is_filled_as_where_the_prompt_answers(harness: Any, room: 
         assert scores == pytest.approx([*one.scores.values()], abs=2e-4)
     right = [one.answer == row["label"] for one, row in zip(expected, texts, strict=True)]
     assert found["results"]["plain"]["acc,none"] == pytest.approx(sum(right) / len(right))
+
+
+def test_the_words_of_the_harness_are_read_or_refused(harness: Any, room: Path) -> None:
+    def model(**args: Any) -> Any:
+        found = import_library("cuecard.integrations.lm_eval.harness_model")
+        return found.CuecardLM(backbone=backbone, **args)
+
+    backbone = cuecard.load_backbone(room / "tiny", dtype="fp32")
+    sizes = {None: 32, "auto": 32, "auto:4": 32, "3": 3, 5: 5}
+    assert {given: model(batch_size=given).batch_rows for given in sizes} == sizes
+    for size in ("many", 0, "-1"):
+        with pytest.raises(ConfigError, match="number of rows"):
+            model(batch_size=size)
+    bare, turns = model(), [{"role": "user", "content": "a warm film"}]
+    assert "a warm film" in bare.apply_chat_template(turns)
+    backbone.tokenizer.chat_template = None
+    with pytest.raises(ConfigError, match="no chat template"):
+        bare.apply_chat_template(turns)

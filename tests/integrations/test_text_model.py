@@ -194,6 +194,8 @@ def test_what_does_not_go_together_is_refused() -> None:
     backbone = shared_backbone("llama")
     with pytest.raises(ConfigError, match="does not continue texts"):
         TextModel(tiny_encoder())
+    with pytest.raises(ConfigError, match="nothing to read"):
+        TextModel(backbone, max_length=0)
     with pytest.raises(ConfigError, match="no prompt whose template"):
         TextModel(backbone, template=True)
     with pytest.raises(ConfigError, match="in the middle of a template"):

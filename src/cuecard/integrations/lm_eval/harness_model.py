@@ -40,7 +40,7 @@ class CuecardLM(_LM):  # type: ignore[misc]
         registry: where versions are looked up.
         backbone: by default the prompt's own.
         template: whether each context fills the prompt's template; see `TextModel`.
-        batch_size: the most rows of a scoring pass; "auto" for 32.
+        batch_size: the most rows of a scoring pass; "auto", also as "auto:N", for 32.
         max_length: the most tokens that are read.
         dtype, device, quantize, adapter: as for `cuecard.load`.
         max_batch_size: not used; the harness gives it.
@@ -84,7 +84,7 @@ class CuecardLM(_LM):  # type: ignore[misc]
             )
         self.text_model = TextModel(backbone, bound, template=template, max_length=max_length)
         self._device = backbone.device
-        self.batch_rows = BATCH_ROWS if batch_size in (None, "auto") else int(batch_size or 0)
+        self.batch_rows = _batch_rows(batch_size)
 
     def loglikelihood(
         self, requests: Sequence[Any], disable_tqdm: bool = False
@@ -123,8 +123,20 @@ class CuecardLM(_LM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """See `LM`."""
-        text: Any = self.text_model.tokenizer.apply_chat_template(
+        """See `LM`.
+
+        Raises:
+            ConfigError: the tokenizer has no chat template.
+        """
+        tokenizer = self.text_model.tokenizer
+        if not tokenizer.chat_template:
+            raise ConfigError(
+                "the backbone's tokenizer has no chat template",
+                where="--apply_chat_template",
+                got=self.text_model.backbone.name,
+                expected="an instruction-tuned backbone, or no --apply_chat_template",
+            )
+        text: Any = tokenizer.apply_chat_template(
             chat_history,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
@@ -139,6 +151,22 @@ class CuecardLM(_LM):  # type: ignore[misc]
         if prompt is not None:
             info |= {"cuecard_prompt": prompt.prompt.digest, "template": self.text_model.template}
         return info
+
+
+def _batch_rows(asked: int | str | None) -> int:
+    """The rows of a scoring pass, in the harness' words.
+
+    Raises:
+        ConfigError: no number of rows.
+    """
+    size = "auto" if asked is None else str(asked)
+    if size.partition(":")[0] == "auto":  # the harness' own looks N times for what fits
+        return BATCH_ROWS
+    if not size.isdecimal() or int(size) < 1:
+        raise ConfigError(
+            "not a number of rows", where="batch_size", got=asked, expected="1 or more, or auto"
+        )
+    return int(size)
 
 
 def _device(asked: str | None) -> str:

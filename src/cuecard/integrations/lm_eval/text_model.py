@@ -34,8 +34,8 @@ class TextModel:
         max_length: the most tokens that are read; by default as many as the backbone has positions.
 
     Raises:
-        ConfigError: a backbone that is not asked for next tokens, a prompt with a trained head, or
-            a prompt and `template` that do not go together.
+        ConfigError: a backbone that is not asked for next tokens, a prompt with a trained head, a
+            prompt and `template` that do not go together, or a `max_length` below 1.
     """
 
     def __init__(
@@ -52,6 +52,13 @@ class TextModel:
         self.injection: Injection | None = None if prompt is None else prompt.injection
         vectors = 0 if self.injection is None else self.injection.length
         room = backbone.max_positions - vectors
+        if max_length is not None and max_length < 1:
+            raise ConfigError(
+                "there is nothing to read",
+                where="max_length",
+                got=max_length,
+                expected=f"1 to {room}",
+            )
         self.room = room if max_length is None else min(room, max_length)
         self._leading = leading_ids(self.tokenizer)
         self._slot: Slot = "prefix" if prompt is None else prompt.slot
