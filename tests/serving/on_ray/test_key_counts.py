@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from types import SimpleNamespace
+
 import pytest
 
 from cuecard.serving.http.auth import APIKey
-from cuecard.serving.on_ray.key_counts import KeyCounts
+from cuecard.serving.on_ray.key_counts import KeyCounts, RayQuotas
+from support.needs_ray import needs_ray
 
 pytestmark = pytest.mark.anyio
 KEY = APIKey(id="ann", sha256="0" * 64, tokens_per_day=10)
@@ -67,3 +71,15 @@ async def test_a_request_that_the_count_did_not_see_open_ends_with_its_replica()
     clock.now += 11
     assert await counts.open("there", KEY, "b", 1) is None
     assert await counts.reserve("there", KEY, "b", 10) is None
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments")  # Ray's, of pydantic
+async def test_a_request_is_closed_in_no_requests_context() -> None:
+    """Ray finds the calls that it cancels with a request by the context they are made in."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    closed = []
+    close = SimpleNamespace(remote=lambda *told: closed.append((request.get(), *told[1:])))
+    request.set("cancelled")
+    RayQuotas(SimpleNamespace(close=close)).close(KEY, "a", 3)
+    assert closed == [("none", KEY, "a", 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -106,7 +107,9 @@ class RayQuotas:
 
     def close(self, key: APIKey, ticket: str, tokens: int) -> None:
         """See `Quotas.close`."""
-        self._counts.close.remote(self._replica, key, ticket, tokens)
+        # In no request's context: of a request whose client has left, Ray cancels every call.
+        fresh = contextvars.Context()
+        fresh.run(self._counts.close.remote, self._replica, key, ticket, tokens)
 
     async def renew(self) -> None:
         """Say that this replica is there, until cancelled."""
