@@ -88,6 +88,17 @@ $(CLIENTS_STAMP): pyproject.toml
 test-clients: $(CLIENTS_STAMP)  ## LangChain, LlamaIndex, LiteLLM, lm-evaluation-harness, in an environment of its own
 	OMP_NUM_THREADS=1 $(CLIENTS)/bin/pytest tests/integrations $(ARGS)
 
+# Azurite, 360 MB of JavaScript, which no other test needs.
+AZURITE_STAMP := .azurite/.installed
+
+.PHONY: test-azure
+$(AZURITE_STAMP): Makefile
+	npm install --no-audit --no-fund --prefix .azurite azurite@3.37.0
+	@touch $@
+
+test-azure: $(STAMP) $(AZURITE_STAMP)  ## the registry in Azurite, an emulator of Azure Blob Storage; needs npm
+	$(BIN)/python -m pytest tests/registry -k azure $(ARGS)
+
 # Ray and what it brings along, HAProxy among it, which no other test needs.
 RAY := .venv-ray
 RAY_STAMP := $(RAY)/.installed

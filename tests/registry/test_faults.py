@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import RegistryError
 from cuecard.registry import PromptPackage, Registry
 from cuecard.registry.gc import collect_garbage
 from cuecard.registry.registry import MARKER
+from cuecard.registry.stores.objects import ObjectStore
 from cuecard.registry.verify import verify
 from support.registry_processes import change, wrap_changes
 
@@ -61,11 +63,11 @@ def check_goes_on(registry: Registry, prompt: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kind", ["disk", "s3"])
+@pytest.mark.parametrize("kind", ["disk", "s3", "gcs", "azure"])
 def test_killed_at_every_change(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, prompts: list[Path]
 ) -> None:
-    place = str(tmp_path) if kind == "disk" else f"{request.getfixturevalue('s3')}/killed"
+    place = str(tmp_path) if kind == "disk" else f"{request.getfixturevalue(kind)}/killed"
     run("kill", place, *prompts[:2])
     first, second = (Prompt.load(folder) for folder in prompts[:2])
     seen = set()
@@ -89,7 +91,7 @@ def test_killed_at_every_change(
         check_goes_on(registry, prompts[1])
 
 
-@pytest.mark.parametrize("kind", ["write", "fsync", "link", "mkdir", "open", "pipe_file"])
+@pytest.mark.parametrize("kind", ["write", "fsync", "link", "mkdir", "open", "put"])
 def test_a_full_disk_at_every_change(
     kind: str, tmp_path: Path, prompts: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,16 +99,12 @@ def test_a_full_disk_at_every_change(
     digests = [each.prompt for each in packages]
     failed = 0
     for last in count(1):
-        place = "memory://full" if kind == "pipe_file" else str(tmp_path)
-        registry = Registry(f"{place}/{last}")
+        memory = ObjectStore("memory://", MemoryStore())
+        registry = Registry(memory if kind == "put" else tmp_path / str(last))
         registry.push(packages[0], "reviews")
         registry.promote("reviews@1", "production")
         with monkeypatch.context() as patch:
-            if kind == "pipe_file":
-                patch.setattr(registry.store, "_system", Copy(registry.store._system))  # type: ignore[attr-defined]
-                owner: Any = registry.store._system  # type: ignore[attr-defined]
-            else:
-                owner = os
+            owner: Any = registry.store._store if kind == "put" else os  # type: ignore[attr-defined]
             failing = full_at(last, getattr(owner, kind))
             patch.setattr(owner, kind, failing)
             try:
@@ -121,21 +119,11 @@ def test_a_full_disk_at_every_change(
             assert told.startswith("cannot read or write the registry")
             assert "No space left" in told
         check_whole(registry, *digests)
-        if kind != "pipe_file":
+        if kind != "put":
             assert registry.store.names("tmp") == []  # nothing is left to fill the disk
         if last % 3 == 1:
             check_goes_on(registry, prompts[1])
     assert failed >= (1 if kind == "mkdir" else 10)
-
-
-class Copy:
-    """A file system of one's own: fsspec's are shared."""
-
-    def __init__(self, system: Any) -> None:
-        self._system = system
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._system, name)
 
 
 def full_at(last: int, call: Callable[..., Any]) -> Any:
@@ -156,11 +144,11 @@ def full_at(last: int, call: Callable[..., Any]) -> Any:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("kind", ["disk", "s3"])
+@pytest.mark.parametrize("kind", ["disk", "s3", "gcs", "azure"])
 def test_writers_at_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, make_prompt: Any
 ) -> None:
-    place = str(tmp_path / "r") if kind == "disk" else f"{request.getfixturevalue('s3')}/at-once"
+    place = str(tmp_path / "r") if kind == "disk" else f"{request.getfixturevalue(kind)}/at-once"
     folders = [make_prompt(seed) for seed in range(6)]
     run("at-once", place, *folders, *folders[:3])  # three packages twice
     registry = Registry(place)

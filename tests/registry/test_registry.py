@@ -14,6 +14,7 @@ from cuecard.errors import ArtifactError, RegistryError
 from cuecard.registry import Registry
 from cuecard.registry.gc import collect_garbage
 from cuecard.registry.records.blobs import blob_key
+from cuecard.registry.stores.store import Store
 from cuecard.registry.verify import verify
 
 
@@ -151,7 +152,7 @@ def test_what_a_prompt_relies_on_is_not_collected(
 
 
 @pytest.mark.parametrize("hours", [-30, 30])
-def test_clocks_decide_nothing(place: str, prompts: list[Path], hours: int) -> None:
+def test_clocks_decide_nothing(place: str | Store, prompts: list[Path], hours: int) -> None:
     """A writer whose clock is wrong by more than a day, beside one whose clock is right."""
 
     def skewed() -> datetime:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import os
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import fsspec
 import pytest
+from obstore.store import MemoryStore
 
 from cuecard.errors import RegistryError
 from cuecard.registry import Registry
@@ -20,77 +22,114 @@ from cuecard.registry.stores.store import open_store
 
 
 class Altered:
-    """A file system with another `pipe_file`."""
+    """A store in memory with another `put`."""
 
-    def __init__(self, pipe_file: Any) -> None:
-        self._system = fsspec.filesystem("memory")
-        self.pipe_file = pipe_file
+    def __init__(self, put: Any) -> None:
+        self.memory = MemoryStore()
+        self.put = partial(put, self.memory)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._system, name)
+        return getattr(self.memory, name)
 
 
 def test_a_store_that_overwrites_is_refused(prompts: list[Path]) -> None:
     """As servers do that speak S3 and pass over If-None-Match."""
-    memory = fsspec.filesystem("memory")
 
-    def careless(path: str, content: bytes, mode: str = "overwrite") -> None:
-        memory.pipe_file(path, content)
+    def careless(memory: MemoryStore, path: str, content: bytes, mode: str = "overwrite") -> None:
+        memory.put(path, content)
 
-    root = f"/{uuid4().hex}"
-    registry = Registry(ObjectStore(f"memory:/{root}", Altered(careless), root))
+    registry = Registry(ObjectStore("memory://", Altered(careless)))
     for _ in range(2):  # new, and with a marker there
         with pytest.raises(RegistryError, match="overwrites objects"):
             registry.push(prompts[0], "reviews")
     assert registry.store.names("prompts") == []
 
 
-def test_a_put_that_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer was lost, or the store was busy: the object is ours all the same."""
-    memory = fsspec.filesystem("memory")
+def test_a_put_that_is_sent_again() -> None:
+    """The answer was lost: the object is ours all the same."""
     calls: list[str] = []
 
-    def flaky(path: str, content: bytes, mode: str = "overwrite") -> None:
+    def flaky(memory: MemoryStore, path: str, content: bytes, mode: Any = "overwrite") -> None:
         calls.append(mode)
+        memory.put(path, content, mode=mode)
         if len(calls) == 1:
-            raise OSError(errno.EBUSY, "a conflicting conditional operation")
-        memory.pipe_file(path, content, mode=mode)
-        if len(calls) == 2:
-            memory.pipe_file(path, content, mode=mode)  # again: FileExistsError
+            memory.put(path, content, mode=mode)  # again: AlreadyExistsError
 
-    monkeypatch.setattr(objects, "_PAUSES", (0.0, 0.0))
-    root = f"/{uuid4().hex}"
-    store = ObjectStore(f"memory:/{root}", Altered(flaky), root)
+    store = ObjectStore("memory://", Altered(flaky))
     assert store.create("a", b"mine") is True
     assert store.create("a", b"other") is False
-    assert store.read("a", 10) == b"mine" and calls == ["create"] * 3
+    assert store.read("a", 10) == b"mine" and calls == ["create"] * 2
 
 
 def test_other_failures_are_told() -> None:
     def broken(*_: Any, **__: Any) -> None:
-        raise PermissionError("no")
+        raise PermissionError("no\n\nDebug source:\nGeneric { .. }")
 
-    store = ObjectStore("memory://x", Altered(broken), "/x")
+    store = ObjectStore("memory://x", Altered(broken))
     with pytest.raises(RegistryError, match="cannot read or write the registry") as refused:
         store.create("a", b"")
-    assert "PermissionError" in str(refused.value.got)
+    assert refused.value.got == "PermissionError: no"
 
 
-def test_places(tmp_path: Path) -> None:
+def test_places(tmp_path: Path, s3: str) -> None:
     assert open_store(f"file://{tmp_path}").url == open_store(tmp_path).url == str(tmp_path)
-    assert open_store("memory://a/b/").url == "memory://a/b"
-    with pytest.raises(RegistryError, match="an unknown kind of registry"):
-        open_store("nowhere://a")
+    assert open_store(f"{s3}/b/").url == f"{s3}/b"
+    for unknown in ("nowhere://a", "memory://a", "http://bucket/prompts"):
+        with pytest.raises(RegistryError, match="an unknown kind of registry"):
+            open_store(unknown)
+    with pytest.raises(RegistryError, match="cannot open the registry") as refused:
+        open_store("s3://")
+    assert "AWS_ACCESS_KEY_ID" in str(refused.value.expected)
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> None:
-        raise ImportError("Install s3fs to access S3")
+@pytest.mark.parametrize("name", ["prompts of ann", "übung/a+b=c%20", "a" * 300])
+def test_a_path_of_any_letters(s3: str, name: str) -> None:
+    """It is one place, however it is spelt on the wire."""
+    place = f"{s3}/{uuid4().hex}/{name}"
+    store = open_store(place)
+    assert store.create("a/b", b"1") and store.names("a") == ["b"] and store.names("") == ["a"]
+    assert open_store(place).read("a/b", 1) == b"1"
+    store.remove("a/b")
+    store.remove("a/b")
+    assert open_store(place).names("a") == [] and store.modified("a/b") is None
 
-    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+
+def test_a_bucket_that_is_not_there(s3: str, gcs: str) -> None:
+    for url in (s3, gcs):
+        with pytest.raises(RegistryError, match="cannot read or write the registry") as refused:
+            open_store(url.replace("registries", "nowhere")).create("a", b"")
+        assert "NoSuchBucket" in str(refused.value.got) and "Debug" not in str(refused.value.got)
+
+
+@pytest.mark.parametrize("kind", ["s3", "gs", "az"])
+def test_a_missing_package_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(RegistryError, match="not installed") as refused:
-        open_store("s3://bucket/prompts")
-    assert refused.value.hint == "pip install 'cuecard[s3]'"
+        open_store(f"{kind}://bucket/prompts")
+    extra = {"s3": "s3", "gs": "gcs", "az": "azure"}[kind]
+    assert refused.value.hint == f"pip install 'cuecard[{extra}]'"
+
+
+def test_credentials_of_a_profile(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the AWS tools read them; what the environment says comes first."""
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[ann]\naws_access_key_id = ann\naws_secret_access_key = secret\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_PROFILE", "ann")
+    assert objects._profile() is None
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert objects._profile()()["access_key_id"] == "ann"
+    store = open_store(f"{s3}/{uuid4().hex}")
+    assert store.create("a", b"1") and store.read("a", 1) == b"1"
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    monkeypatch.setattr(objects, "find_spec", lambda name: None)
+    with pytest.raises(RegistryError, match="AWS_PROFILE requires boto3") as refused:
+        open_store(s3)
+    assert refused.value.hint == "pip install boto3"
+    monkeypatch.delenv("AWS_PROFILE")
+    assert objects._profile() is None
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

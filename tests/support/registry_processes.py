@@ -33,9 +33,9 @@ def change(registry: Registry, package: PromptPackage) -> None:
 
 def wrap_changes(registry: Registry, wrap: Wrap) -> None:
     """Have every call that changes the registry's store go through a wrapper."""
-    system = getattr(registry.store, "_system", None)
-    for name in CHANGES if system is None else ("pipe_file", "rm_file"):
-        owner = os if system is None else system
+    objects = getattr(registry.store, "_store", None)
+    for name in CHANGES if objects is None else ("put", "delete"):
+        owner = os if objects is None else objects
         setattr(owner, name, wrap(getattr(owner, name)))
 
 

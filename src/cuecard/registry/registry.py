@@ -59,7 +59,7 @@ class Registry:
     """Prompts in a folder or an object store; docs/registry.md has the layout and its guarantees.
 
     Args:
-        place: a folder, an fsspec URL such as `s3://bucket/prompts`, or a store.
+        place: a folder, a URL such as `s3://bucket/prompts`, or a store.
         who: the author recorded with every write; by default user@host.
         clock: the time recorded with it; decides nothing.
 

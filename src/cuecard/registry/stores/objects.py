@@ -1,35 +1,63 @@
-"""A registry in an object store, through fsspec.
+"""A registry in an object store, through obstore: S3, Google Cloud Storage or Azure.
 
-`create` is a conditional PUT (`If-None-Match: *` on S3), which exactly one writer wins. Objects
-appear atomically.
+`create` is a conditional PUT (`If-None-Match: *`; Google's `x-goog-if-generation-match: 0`), which
+exactly one writer wins. Objects appear atomically.
 """
 
 from __future__ import annotations
 
-import errno
-import time
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
-from cuecard.errors import RegistryError
+from cuecard.errors import CuecardError, RegistryError
+from cuecard.lazy import import_library
 
-_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds
+PROTOCOLS: Mapping[str, str] = MappingProxyType(
+    {
+        "s3": "s3",
+        "s3a": "s3",
+        "gs": "gcs",
+        "az": "azure",
+        "azure": "azure",
+        "abfs": "azure",
+        "abfss": "azure",
+    }
+)
+"""A URL's protocol -> the extra that brings what it needs."""
+
+# obstore sends again what failed on the way, ten times within three minutes by itself; a command in
+# front of a wrong address should not wait so long.
+_RETRIES = 5
+
+_VARIABLES = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION",
+    "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "azure": "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+}
+# Whatever S3's settings hold beside the environment, which obstore reads by itself.
+_PROFILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
 
 
 class ObjectStore:
-    """A `Store` on an fsspec file system that has `pipe_file(..., mode="create")`.
+    """A `Store` in an object store.
 
     Args:
         url: its name in messages.
-        system: an `fsspec.AbstractFileSystem`, without a cache of listings.
-        root: the registry's path in it.
+        store: one of `obstore.store`, with the registry's path as its prefix.
     """
 
-    def __init__(self, url: str, system: Any, root: str) -> None:
+    def __init__(self, url: str, store: Any) -> None:
         self._url = url.rstrip("/")
-        self._system = system
-        self._root = root.rstrip("/")
+        self._store = store
 
     @property
     def url(self) -> str:
@@ -37,25 +65,24 @@ class ObjectStore:
 
     def create(self, key: str, content: bytes) -> bool:
         with self._translating_errors(key):
-            for pause in _PAUSES:
-                try:
-                    return self._create(key, content)
-                except OSError as error:
-                    if error.errno != errno.EBUSY:
-                        raise
-                    time.sleep(pause)  # concurrent PUTs of a key: S3 asks to retry
-            return self._create(key, content)
+            try:
+                self._store.put(key, content, mode="create")
+            except self._taken:
+                # A PUT sent again after a lost response finds its own object.
+                return bytes(self._store.get(key).bytes()) == content
+            return True
 
     def replace(self, key: str, content: bytes) -> None:
         with self._translating_errors(key):
-            self._system.pipe_file(self._path(key), content)
+            self._store.put(key, content)
 
     def read(self, key: str, max_bytes: int) -> bytes | None:
         with self._translating_errors(key):
             try:
-                size = int(self._system.info(self._path(key))["size"] or 0)
+                found = self._store.get(key)
+                size = int(found.meta["size"])
                 if size <= max_bytes:
-                    return self._content(key)
+                    return bytes(found.bytes())
             except FileNotFoundError:
                 return None
         raise RegistryError(
@@ -66,28 +93,22 @@ class ObjectStore:
         )
 
     def names(self, folder: str) -> list[str]:
-        path = self._path(folder)
         with self._translating_errors(folder):
-            self._system.invalidate_cache()
-            try:
-                found = self._system.ls(path, detail=False)
-            except FileNotFoundError:
-                return []
-        paths = {str(name).strip("/") for name in found} - {path.strip("/")}
-        return sorted(name.rsplit("/", 1)[-1] for name in paths)
+            found = self._store.list_with_delimiter(folder)
+        paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
     def remove(self, key: str) -> None:
         with self._translating_errors(key):
             try:
-                self._system.rm_file(self._path(key))
+                self._store.delete(key)
             except FileNotFoundError:
                 return
 
     def modified(self, key: str) -> float | None:
         with self._translating_errors(key):
-            self._system.invalidate_cache()
             try:
-                return float(self._system.modified(self._path(key)).timestamp())
+                return float(self._store.head(key)["last_modified"].timestamp())
             except FileNotFoundError:
                 return None
 
@@ -95,39 +116,87 @@ class ObjectStore:
         """Nothing: an unfinished PUT leaves no object."""
         return 0
 
-    def _create(self, key: str, content: bytes) -> bool:
-        try:
-            self._system.pipe_file(self._path(key), content, mode="create")
-        except OSError as error:
-            if not _is_taken(error):
-                raise
-            # A PUT retried after a lost response finds its own object.
-            return self._content(key) == content
-        return True
-
-    def _content(self, key: str) -> bytes:
-        return bytes(self._system.cat_file(self._path(key)))
-
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
+    @property
+    def _taken(self) -> type[Exception]:
+        """What a conditional PUT fails with because the key exists."""
+        error: type[Exception] = import_library("obstore.exceptions").AlreadyExistsError
+        return error
 
     @contextmanager
     def _translating_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            # Each file system has its own errors (botocore's are not OSErrors).
+            # Some of obstore's errors are OSErrors, some are derived from Exception alone.
             raise RegistryError(
                 "cannot read or write the registry; no object was written in part",
                 where=f"{self._url}/{key}",
-                got=f"{type(error).__name__}: {error}",
+                got=_told(error),
                 hint="check the address, the credentials and the bucket's permissions",
             ) from error
 
 
-def _is_taken(error: OSError) -> bool:
-    """Whether a conditional PUT failed because the key exists."""
-    if isinstance(error, FileExistsError):
-        return True
-    response = getattr(error.__cause__, "response", None) or {}
-    return response.get("Error", {}).get("Code") in ("PreconditionFailed", "412")
+def open_object_store(url: str) -> ObjectStore:
+    """The store at a URL with one of `PROTOCOLS`.
+
+    Where it is and who asks comes from the environment, as for the clouds' own tools; for S3 also
+    from `~/.aws`, if boto3 is installed.
+
+    Raises:
+        RegistryError: obstore is not installed, or it cannot make a store from this.
+    """
+    protocol = urlsplit(url).scheme.lower()
+    extra = PROTOCOLS[protocol]
+    try:
+        library = import_library("obstore.store", extra)
+    except CuecardError as error:
+        raise RegistryError(
+            "this kind of registry requires a package that is not installed",
+            where=url,
+            got=error.got,
+            hint=f"pip install 'cuecard[{extra}]'",
+        ) from error
+    # Clouds are always https; a server of one's own, such as MinIO, may be on http.
+    settings: dict[str, Any] = {
+        "client_options": {"allow_http": True},
+        "retry_config": {"max_retries": _RETRIES},
+    }
+    if extra == "s3" and (provider := _profile()) is not None:
+        settings["credential_provider"] = provider
+    try:
+        return ObjectStore(url, library.from_url(url, **settings))
+    except Exception as error:
+        raise RegistryError(
+            "cannot open the registry",
+            where=url,
+            got=_told(error),
+            expected=f"the account and its credentials in the environment: {_VARIABLES[extra]}",
+        ) from error
+
+
+def _profile() -> Any:
+    """Credentials of `~/.aws`, profiles and single sign-on among them; None without any.
+
+    Raises:
+        RegistryError: a profile is asked for, and boto3 is not there to read it.
+    """
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        return None
+    asked = os.environ.get("AWS_PROFILE")
+    files = [Path(os.environ.get(name, place)).expanduser() for name, place in _PROFILES.items()]
+    if not asked and not any(file.is_file() for file in files):
+        return None
+    if find_spec("boto3") is None:
+        if not asked:
+            return None
+        raise RegistryError("AWS_PROFILE requires boto3", got=asked, hint="pip install boto3")
+    session = import_library("boto3").Session()
+    if session.get_credentials() is None:
+        return None
+    return import_library("obstore.auth.boto3").Boto3CredentialProvider(session)
+
+
+def _told(error: Exception) -> str:
+    """An error without the dump of Rust's structures that obstore puts after its sentence."""
+    sentence, _, _ = str(error).partition("\n\nDebug source")
+    return f"{type(error).__name__}: {sentence}"

@@ -1,4 +1,4 @@
-"""The storage of a registry: a folder, or any file system of fsspec.
+"""The storage of a registry: a folder, or an object store.
 
 Everything else relies on one property: `create` makes an object appear atomically, for exactly one
 of any number of writers. Disks do that with a hard link, object stores with a conditional PUT.
@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from cuecard.errors import RegistryError
-from cuecard.lazy import lazy_module
 from cuecard.registry.stores.local import LocalStore
-from cuecard.registry.stores.objects import ObjectStore
-
-fsspec = lazy_module("fsspec")
+from cuecard.registry.stores.objects import PROTOCOLS, open_object_store
 
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _THREADS = 8
-_EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
 # Files that desktops and file systems put into folders, besides dotfiles.
@@ -74,10 +70,10 @@ class Store(Protocol):
 
 
 def open_store(place: str | Path) -> Store:
-    """The store at a folder's path or an fsspec URL such as `s3://bucket/prompts`.
+    """The store at a folder's path or a URL such as `s3://bucket/prompts`.
 
     Raises:
-        RegistryError: an unknown protocol, or one whose package is not installed.
+        RegistryError: an unknown protocol; see `open_object_store` for the others.
     """
     text = str(place)
     found = _URL.match(text)
@@ -94,25 +90,14 @@ def open_store(place: str | Path) -> Store:
     protocol = found.group(1).lower()
     if protocol in ("file", "local"):
         return LocalStore(Path(text[found.end() :]))
-    try:
-        # No listing cache: other writers' objects must be visible.
-        system, root = fsspec.core.url_to_fs(text, use_listings_cache=False)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        raise RegistryError(
-            "this kind of registry requires a package that is not installed",
-            where=text,
-            got=error,
-            hint=f"pip install 'cuecard[{extra}]'" if extra else None,
-        ) from error
-    except ValueError as error:
+    if protocol not in PROTOCOLS:
         raise RegistryError(
             "an unknown kind of registry",
             where=text,
-            got=error,
-            expected="a folder, or a URL that fsspec knows, such as s3://bucket/prompts",
-        ) from error
-    return ObjectStore(text, system, root)
+            got=f"{protocol}://",
+            expected="a folder, s3://bucket/path, gs://bucket/path or az://container/path",
+        )
+    return open_object_store(text)
 
 
 def read_all(
