@@ -21,7 +21,8 @@ from support.serving.process import Process, serving
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages as the image has it: links to what is installed here."""
-    return link_packages(tmp_path_factory.mktemp("packages"), "serve", "onnx", "s3", "sign")
+    extras = ("serve", "onnx", "redis", "s3", "sign")
+    return link_packages(tmp_path_factory.mktemp("packages"), *extras)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,8 @@ def test_the_images_have_these_extras() -> None:
         stage: re.findall(r"\*\.whl\)\[([\w,]+)\]", " ".join(map(" ".join, instructions)))
         for stage, (_, instructions) in stages().items()
     }
-    assert installed["serve-packages"] == ["serve,onnx,s3,sign"]  # as the fixture `packages` has
+    # As the fixture `packages` has.
+    assert installed["serve-packages"] == ["serve,onnx,redis,s3,sign"]
     assert installed["train-packages"] == ["train,search,s3,sign"]
     assert {extra for (line,) in filter(None, installed.values()) for extra in line.split(",")} <= (
         PROJECT["optional-dependencies"].keys()

@@ -15,6 +15,7 @@ SERVER = Fields(
         "host": Flag(),
         "port": Flag(),
         "keys": Flag(metavar="FILE", envvar="CUECARD_KEYS"),
+        "quotas": Flag(metavar="URL", envvar="CUECARD_QUOTAS"),
         "cors": Flag(metavar="ORIGIN", repeat=True),
         "system_messages": Flag(),
         "poll": Flag(metavar="SECONDS"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.http.quotas import KeyQuotas, Quotas
+from cuecard.serving.http.redis_quotas import check_redis, redis_quotas
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
@@ -51,7 +52,7 @@ async def open_app(
 
     Args:
         backbone: the name of the model without a prompt.
-        quotas: where the keys' use is counted; by default in this process.
+        quotas: where the keys' use is counted; by default as the settings say.
 
     Raises:
         ConfigError: an unreadable key file.
@@ -60,17 +61,18 @@ async def open_app(
     keys = None if settings.keys is None else KeyStore(settings.keys)
     cache = _cache(settings, registry)
     await asyncio.to_thread(_check_registry, registry, cache)
-    await engine.start()
-    try:
+    async with AsyncExitStack() as stack:
+        await engine.start()
+        stack.push_async_callback(engine.close)
         catalog = PromptCatalog(engine, backbone)
         sync = RegistrySync(
             registry, catalog, cache, log, trusted=settings.trusted, versions=settings.versions
         )
         await sync.start()
         limits = settings.limits.on(images=engine.images is not None)
-        limiter = RateLimiter(
-            limits.max_requests, limits.max_requests_per_key, quotas or KeyQuotas()
-        )
+        if quotas is None:
+            quotas = await stack.enter_async_context(_quotas(settings))
+        limiter = RateLimiter(limits.max_requests, limits.max_requests_per_key, quotas)
         shutdown = ShutdownState()
         components = ServerComponents(
             Service(engine, catalog, limits, settings.system_messages),
@@ -82,25 +84,32 @@ async def open_app(
             log,
             cors=settings.cors,
         )
-        syncing = asyncio.create_task(sync.run(settings.poll))
-        try:
-            yield OpenApp(build_app(components), engine, catalog, limiter, shutdown)
-        finally:
-            await end_task(syncing)
-    finally:
-        await engine.close()
+        stack.push_async_callback(end_task, asyncio.create_task(sync.run(settings.poll)))
+        yield OpenApp(build_app(components), engine, catalog, limiter, shutdown)
+
+
+@asynccontextmanager
+async def _quotas(settings: ServerSettings) -> AsyncIterator[Quotas]:
+    """Where the settings say that keys' use is counted."""
+    if settings.quotas is None:
+        yield KeyQuotas()
+        return
+    async with redis_quotas(settings.quotas, settings.limits) as shared:
+        yield shared
 
 
 def check_app(settings: ServerSettings, registry: Registry) -> None:
     """Find what would keep an application from opening, before a backbone is loaded for it.
 
     Raises:
-        ConfigError: as `check_settings`, or an unreadable key file.
+        ConfigError: as `check_settings`, an unreadable key file, or no Redis server.
         RegistryError: no registry, and nothing cached from an earlier run.
     """
     check_settings(settings)
     if settings.keys is not None:
         read_keys(settings.keys)
+    if settings.quotas is not None:
+        check_redis(settings.quotas)
     _check_registry(registry, _cache(settings, registry))
 
 

@@ -98,6 +98,11 @@ class ServerSettings(BaseModel):
         default=None,
         description="File of API keys (`cuecard keys add`); without it anyone may ask.",
     )
+    quotas: str | None = Field(
+        default=None,
+        description="Redis or Valkey server that counts what API keys use, for all servers that "
+        "name it, such as redis://HOST:6379; by default each counts for itself.",
+    )
     limits: Limits = Limits()
     poll: float = Field(default=2.0, gt=0, description="Polling interval of the registry.")
     cache: Path | None = Field(
@@ -185,7 +190,7 @@ def check_settings(settings: ServerSettings) -> None:
     """Check the settings before anything is loaded.
 
     Raises:
-        ConfigError: a public address without keys, or a malformed origin.
+        ConfigError: a public address or quotas without keys, or a malformed origin.
     """
     if settings.keys is None and not _is_loopback(settings.host):
         raise ConfigError(
@@ -194,6 +199,12 @@ def check_settings(settings: ServerSettings) -> None:
             got=settings.host,
             expected="127.0.0.1, or --keys FILE",
             hint="`cuecard keys add NAME --keys FILE` creates a key file",
+        )
+    if settings.quotas is not None and settings.keys is None:
+        raise ConfigError(
+            "--quotas counts what API keys use, and there are none",
+            where="--quotas",
+            expected="--keys FILE beside it",
         )
     for origin in settings.cors:
         if not _ORIGIN.fullmatch(origin):

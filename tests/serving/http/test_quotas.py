@@ -12,14 +12,14 @@ def test_a_bucket_fills_by_the_minute() -> None:
     bucket = TokenBucket(60, 0.0)
     for _ in range(60):
         assert bucket.wait(1, 0.0) == 0
-        bucket.take(1)
+        bucket.take(1, 0.0)
     assert bucket.wait(1, 0.0) == pytest.approx(1.0)
     assert bucket.wait(1, 0.5) == pytest.approx(0.5)
     assert bucket.wait(1, 1.0) == 0
-    bucket.take(1)
+    bucket.take(1, 1.0)
     assert bucket.wait(1, 10_000.0) == 0
-    bucket.take(90)
-    assert bucket.wait(1, 10_000.0) == pytest.approx(31.0)
+    bucket.take(90, 10_060.0)  # it was full, and no fuller for the minute since
+    assert bucket.wait(1, 10_060.0) == pytest.approx(31.0)
 
 
 @pytest.mark.anyio

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cuecard.serving.http.auth import APIKey
+from cuecard.serving.protocol.errors import APIError
 
 _DAY = 86_400.0
 
@@ -61,13 +63,17 @@ class TokenBucket:
 
     def wait(self, needed: float, now: float, reserved: float = 0.0) -> float:
         """Seconds until `needed` is available beside `reserved`; 0 if it is now."""
-        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
-        self._at = now
+        self._refill(now)
         return max(0.0, (min(needed, self._capacity) + reserved - self._level) / self._rate)
 
-    def take(self, amount: float) -> None:
+    def take(self, amount: float, now: float) -> None:
         """Take an amount, even below zero."""
+        self._refill(now)
         self._level -= amount
+
+    def _refill(self, now: float) -> None:
+        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
+        self._at = now
 
 
 @dataclass
@@ -107,13 +113,13 @@ class KeyQuotas:
         """See `Quotas.open`."""
         usage = self._usage(key)
         if len(usage.tickets) >= most:
-            return Refusal(f"This key has {len(usage.tickets)} open requests, the maximum.", 1)
+            return too_many_open(len(usage.tickets))
         if refusal := self._refuse_tokens(usage, 1):
             return refusal
         if usage.requests is not None:
             if wait := usage.requests.wait(1.0, self.monotonic()):
-                return _used_up("requests per minute", wait)
-            usage.requests.take(1.0)
+                return used_up("requests per minute", wait)
+            usage.requests.take(1.0, self.monotonic())
         usage.tickets[ticket] = 0
         return None
 
@@ -130,7 +136,7 @@ class KeyQuotas:
         usage = self._usage(key)
         usage.tickets.pop(ticket, None)
         if usage.tokens is not None:
-            usage.tokens.take(tokens)
+            usage.tokens.take(tokens, self.monotonic())
         self._roll_over(usage)
         usage.today += tokens
 
@@ -140,11 +146,11 @@ class KeyQuotas:
         if usage.tokens is not None and (
             wait := usage.tokens.wait(needed, self.monotonic(), reserved)
         ):
-            return _used_up("tokens per minute", wait)
+            return used_up("tokens per minute", wait)
         self._roll_over(usage)
         day = usage.key.tokens_per_day
         if day is not None and usage.today + reserved + min(needed, day) > day:
-            return _used_up("tokens per day", _DAY - self.clock() % _DAY)
+            return used_up("tokens per day", _DAY - self.clock() % _DAY)
         return None
 
     def _roll_over(self, usage: _KeyUsage) -> None:
@@ -172,5 +178,37 @@ def _bucket(per_minute: int | None, now: float) -> TokenBucket | None:
     return None if per_minute is None else TokenBucket(per_minute, now)
 
 
-def _used_up(what: str, wait: float) -> Refusal:
+def too_many_open(count: int) -> Refusal:
+    """As many open requests of a key as it may have."""
+    return Refusal(f"This key has {count} open requests, the maximum.", 1)
+
+
+def used_up(what: str, wait: float) -> Refusal:
+    """A limit that is used up for so many seconds."""
     return Refusal(f"This key has used up its {what}.", max(1, math.ceil(wait)))
+
+
+def unchecked() -> APIError:
+    """Whatever counts does not answer."""
+    what = "The limits of the key cannot be checked."
+    return APIError(503, "overloaded", what, retry_after=1)
+
+
+async def open_or_close(
+    asked: Coroutine[Any, Any, Refusal | None], close: Callable[[], None]
+) -> Refusal | None:
+    """The answer to what opens a request elsewhere.
+
+    Args:
+        close: ends the request where there is no answer or nobody waits for one any more: the
+            caller gets no ticket to close, and what was asked may be counted yet.
+
+    Raises:
+        APIError: there is no answer.
+    """
+    asking = asyncio.ensure_future(asked)
+    try:
+        return await asyncio.shield(asking)
+    except (APIError, asyncio.CancelledError):
+        asking.add_done_callback(lambda _: close())
+        raise

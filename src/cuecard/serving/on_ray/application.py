@@ -33,7 +33,7 @@ class PromptReplica:
 
     Args:
         args: a `RayApplication` as JSON.
-        counts: the deployment `KeyCounts`; None without keys.
+        counts: the deployment `KeyCounts`; None without keys, or where Redis counts.
     """
 
     def __init__(self, args: dict[str, Any], counts: Any = None) -> None:
@@ -74,7 +74,7 @@ def build(args: RayApplication) -> Any:
     serve = import_ray("ray.serve")
     replica = serve.deployment(serve.ingress()(PromptReplica), **_options(args))
     values = args.model_dump(mode="json")
-    if args.server.keys is None:
+    if args.server.keys is None or args.server.quotas is not None:
         return replica.bind(values)
     counts = serve.deployment(
         KeyCounts,

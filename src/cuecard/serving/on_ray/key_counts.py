@@ -11,8 +11,7 @@ from typing import Any
 
 from cuecard.ray_cluster import import_ray
 from cuecard.serving.http.auth import APIKey
-from cuecard.serving.http.quotas import KeyQuotas, Refusal
-from cuecard.serving.protocol.errors import APIError
+from cuecard.serving.http.quotas import KeyQuotas, Refusal, open_or_close, unchecked
 
 _RENEW_SECONDS = 2.0
 _LOST_SECONDS = 10.0
@@ -87,15 +86,8 @@ class RayQuotas:
         Raises:
             APIError: 503, there is no answer.
         """
-        asked = asyncio.ensure_future(
-            self._answer(self._counts.open.remote(self._replica, key, ticket, most))
-        )
-        try:
-            return await asyncio.shield(asked)
-        except (APIError, asyncio.CancelledError):
-            # The caller gets no ticket to close, and what was asked may be counted yet.
-            asked.add_done_callback(lambda _: self.close(key, ticket, 0))
-            raise
+        asked = self._answer(self._counts.open.remote(self._replica, key, ticket, most))
+        return await open_or_close(asked, lambda: self.close(key, ticket, 0))
 
     async def reserve(self, key: APIKey, ticket: str, tokens: int) -> Refusal | None:
         """See `Quotas.reserve`.
@@ -122,5 +114,4 @@ class RayQuotas:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await asked
         except self._failures as error:
-            what = "The limits of the key cannot be checked."
-            raise APIError(503, "overloaded", what, retry_after=1) from error
+            raise unchecked() from error

@@ -35,6 +35,7 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
         (["--host", "::", "--registry", "nowhere"], "without API keys"),
         (["--keys", "nowhere.json"], "cannot read the key file"),
         (["--registry", "nowhere"], "no registry"),
+        (["--quotas", "redis://127.0.0.1:9"], "--keys FILE"),
         (["--cors", "app.example.com"], "https://HOST"),
         (["--cors", "https://app.example.com/"], "https://HOST"),
         (["--cors", "https://*.example.com"], "https://HOST"),
