@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 
 import cuecard
-from cuecard.runs.compiling.recipe import CompileRecipe
-from cuecard.runs.compiling.run import run_compile
 
 HANDBOOK = """Refunds are paid within five days. Orders above 50 ship for free.
 Lost parcels are sent again. Gift cards cannot be paid out. Support answers on weekdays.
@@ -25,7 +23,7 @@ Path("questions.txt").write_text("".join(f"{how} {what}?\n" for how in HOW for w
 # positions in its place.
 
 # %%
-recipe = CompileRecipe.parse(
+recipe = cuecard.CompileRecipe.parse(
     {
         "text": "handbook.md",
         "inputs": "questions.txt",
@@ -37,7 +35,7 @@ recipe = CompileRecipe.parse(
         "out": "runs/handbook",
     }
 )
-run_compile({"handbook": recipe}, Path("runs/handbook"))
+cuecard.run_compile({"handbook": recipe}, Path("runs/handbook"))
 report = json.loads(Path("runs/handbook/report.json").read_text())
 
 # %% [markdown]

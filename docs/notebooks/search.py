@@ -9,8 +9,6 @@ import random
 from pathlib import Path
 
 import cuecard
-from cuecard.runs.search.recipe import SearchRecipe
-from cuecard.runs.search.run import run_search
 
 GOOD, BAD = ["warm", "funny", "true"], ["cold", "dull", "false"]
 rng = random.Random(0)
@@ -25,7 +23,7 @@ Path("reviews.csv").write_text("\n".join(lines))
 # `demonstrations` tries sets of solved rows; `auto` lets all that work here take turns.
 
 # %%
-recipe = SearchRecipe.parse(
+recipe = cuecard.SearchRecipe.parse(
     {
         "recipe": {
             "data": {"path": "reviews.csv"},
@@ -37,7 +35,7 @@ recipe = SearchRecipe.parse(
         "budget": "1200 calls",
     }
 )
-outcome = run_search(recipe)
+outcome = cuecard.run_search(recipe)
 print(outcome.template)
 
 # %%

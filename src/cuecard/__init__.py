@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from cuecard.runs.compare.measure import measure_and_advise
     from cuecard.runs.compare.recipe import CompareRecipe
     from cuecard.runs.compare.run import run_compare
+    from cuecard.runs.compiling.recipe import CompileRecipe
+    from cuecard.runs.compiling.run import run_compile
+    from cuecard.runs.porting.recipe import PortRecipe
+    from cuecard.runs.porting.run import run_port
     from cuecard.runs.recipe import Recipe, run_recipe
+    from cuecard.runs.search.recipe import SearchRecipe
+    from cuecard.runs.search.run import run_search
     from cuecard.runs.sweeps.collect import collect_sweep
     from cuecard.runs.sweeps.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.runs.transfer_recipe import TransferRecipe, run_transfer
@@ -104,6 +110,12 @@ __getattr__, __dir__ = lazy_exports(
         ".runs.compare.recipe": ("CompareRecipe",),
         ".runs.compare.measure": ("measure_and_advise",),
         ".runs.compare.run": ("run_compare",),
+        ".runs.compiling.recipe": ("CompileRecipe",),
+        ".runs.compiling.run": ("run_compile",),
+        ".runs.porting.recipe": ("PortRecipe",),
+        ".runs.porting.run": ("run_port",),
+        ".runs.search.recipe": ("SearchRecipe",),
+        ".runs.search.run": ("run_search",),
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweeps.collect": ("collect_sweep",),
         ".runs.sweeps.sweep_recipe": ("SweepRecipe", "run_sweep"),
@@ -139,6 +151,7 @@ __all__ = [
     "BoundPrompt",
     "CausalBackbone",
     "CompareRecipe",
+    "CompileRecipe",
     "CuecardError",
     "DePT",
     "DeepPrompts",
@@ -152,6 +165,7 @@ __all__ = [
     "Multitask",
     "PTuning",
     "PTuningV2",
+    "PortRecipe",
     "Prediction",
     "PrefixTuning",
     "Prompt",
@@ -161,6 +175,7 @@ __all__ = [
     "Record",
     "ResidualPromptTuning",
     "Run",
+    "SearchRecipe",
     "SeedRuns",
     "Seq2SeqBackbone",
     "SharedPrompt",
@@ -195,7 +210,10 @@ __all__ = [
     "prove",
     "register_kind",
     "run_compare",
+    "run_compile",
+    "run_port",
     "run_recipe",
+    "run_search",
     "run_sweep",
     "run_transfer",
     "sweep",

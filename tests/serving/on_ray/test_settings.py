@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cuecard.errors import ConfigError
 from cuecard.ray_cluster import import_ray
 from cuecard.serving.on_ray.application import build
 from cuecard.serving.on_ray.settings import BUILDER, RayApplication, RaySettings, config_text
@@ -22,6 +23,14 @@ def application(**server: Any) -> RayApplication:
         server=ServerSettings(host="0.0.0.0", keys=Path("keys.json"), poll=0.5, **server),
         ray=RaySettings(replicas=3, cpus=4),
     )
+
+
+def test_fewer_replicas_at_most_than_always() -> None:
+    RaySettings(replicas=3, max_replicas=3).check()
+    RaySettings(replicas=3).check()
+    with pytest.raises(ConfigError, match="more replicas than there may be") as refused:
+        RaySettings(replicas=3, max_replicas=2).check()
+    assert refused.value.where == "--max-replicas"
 
 
 def test_paths_are_absolute_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.catalogue import BACKBONES
+from cuecard.errors import ConfigError
 from cuecard.serving.settings import ServedBackbone, ServerSettings
 
 BUILDER = "cuecard.serving.on_ray.application:build"
@@ -31,7 +32,20 @@ class RaySettings(BaseModel):
     @property
     def most(self) -> int:
         """Maximum replicas."""
-        return max(self.replicas, self.max_replicas or 0)
+        return self.max_replicas or self.replicas
+
+    def check(self) -> None:
+        """
+        Raises:
+            ConfigError: fewer replicas at most than there always are.
+        """
+        if self.most < self.replicas:
+            raise ConfigError(
+                "there are more replicas than there may be",
+                where="--max-replicas",
+                got=self.max_replicas,
+                expected=f"{self.replicas:,} or more, as --replicas says",
+            )
 
 
 class RayApplication(BaseModel):

@@ -173,6 +173,7 @@ def test_mistakes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
         (("--shard", "0/7"), "7 shards of 6 trials"),
         (("--shard", "0/2", "--prune"), "a shard knows nothing of the other shards' trials"),
         (("--shard", "0/2", "--trials", "5"), "a shard knows nothing of the other shards' trials"),
+        (("--workers", "2"), "--on ray"),
         (("more.csv",), "more than one data set"),
     ):
         done = cuecard(*words, *options, "--out", out)

@@ -54,6 +54,7 @@ def deploy_ray(
     """
     settings = asked.settings()
     check_settings(settings)
+    ray.check()
     served = ServedBackbone(**source.model_dump(), options=options)
     served.check()
 

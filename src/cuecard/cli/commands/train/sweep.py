@@ -15,6 +15,8 @@ from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
 from cuecard.training.sweeps.space import SweepConfig
 
+_WORKERS = 2
+
 SWEEP = Fields(
     SweepConfig,
     {
@@ -59,9 +61,14 @@ def sweep(
         ),
     ] = None,
     workers: Annotated[
-        int,
-        typer.Option(min=1, help="With --on: shards, each on a worker.", rich_help_panel="Sweep"),
-    ] = 2,
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"With --on: shards, each on a worker; by default {_WORKERS}.",
+            show_default=False,
+            rich_help_panel="Sweep",
+        ),
+    ] = None,
     resume_folder: Annotated[Path | None, RESUME] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -87,6 +94,10 @@ def sweep(
         raise _too_many(given, more)
     if collect and on:
         raise ConfigError("shards are collected here", where="--on", expected="--collect alone")
+    if workers is not None and not on:
+        raise ConfigError(
+            "--workers are those of a cluster", where="--workers", expected="--on ray"
+        )
     with SweepView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
             switches = {"--overwrite": overwrite, "--collect": collect, "--on": on is not None}
@@ -112,7 +123,10 @@ def sweep(
                 "progress": progress,
                 "overwrite": overwrite,
             }
-            outcome = sweep_on_ray(plan, workers, **options) if on else run_sweep(plan, **options)
+            if on:
+                outcome = sweep_on_ray(plan, workers or _WORKERS, **options)
+            else:
+                outcome = run_sweep(plan, **options)
     print_json(sweep_summary(outcome)) if as_json else print_sweep(outcome, console())
 
 
