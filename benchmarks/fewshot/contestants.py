@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.methods.weights import full, trainer_of
 from benchmarks.search.sets import ShotRows
-from cuecard import LoraSettings, PromptTuning, TrainConfig, train
+from cuecard import LoraSettings, PromptTuning, PTuningV2, TrainConfig, train
 from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
 from cuecard.artifacts.meta_init import MetaInit
 from cuecard.errors import ConfigError
@@ -48,7 +48,7 @@ TEXT, META, SHARED = "prompt, text", "prompt, meta", "prompt, MPT"
 PET, LM_BFF, DART, LORA, FULL = "pet", "lm-bff", "dart", "lora", "full"
 
 SHIPPED = "shipped"
-LENGTH, RANK = 20, 8
+LENGTH, LATE_LENGTH, RANK = 20, 8, 8
 _FLUENCY = 0.1
 _MOST_SHOWN, _COUNTS, _DRAWS = 8, 2, 2
 
@@ -262,6 +262,24 @@ def _answers(entry: Entry, prompt: Prompt) -> Sequence[Prediction]:
     return found.predictions
 
 
+def _late(head: bool) -> Run:
+    """Keys and values behind the inputs, as `--method auto` races them.
+
+    Args:
+        head: whether a pooled head tells the labels apart, or their words do.
+    """
+
+    def run(entry: Entry, rate: float) -> Outcome:
+        began, task = time.process_time(), entry.task
+        if head:
+            task = replace(task, spec=task.spec.with_head("pooled"))
+        method = PTuningV2(length=LATE_LENGTH, slot="infix", values_lr=rate)
+        found = train(entry.backbone, task, method, entry.config, observer=entry.tell)
+        return _trained(entry, found, time.process_time() - began)
+
+    return run
+
+
 def _lora(entry: Entry, rate: float) -> Outcome:
     began = time.process_time()
     settings, config = LoraSettings(rank=RANK), _at(entry.config, rate)
@@ -332,7 +350,8 @@ def _shared(starts: Starts) -> PromptTuning:
     return PromptTuning(init="prompt", prompt=SharedPrompt.load(folder).start())
 
 
-_OF_PROMPTS, _OF_LORA, _OF_WEIGHTS = (3e-3, 1e-2, 3e-2), (3e-4, 1e-3, 3e-3), (2e-5, 5e-5, 1.5e-4)
+_OF_PROMPTS, _OF_VALUES = (3e-3, 1e-2, 3e-2), (2e-2, 5e-2, 1e-1)
+_OF_LORA, _OF_WEIGHTS = (3e-4, 1e-3, 3e-3), (2e-5, 5e-5, 1.5e-4)
 
 CONTESTANTS: Mapping[str, Contestant] = {
     TFIDF: Contestant(_tfidf),
@@ -344,6 +363,8 @@ CONTESTANTS: Mapping[str, Contestant] = {
     TEXT: Contestant(_of_init("text"), _OF_PROMPTS),
     META: Contestant(_prompt(_meta), _OF_PROMPTS),
     SHARED: Contestant(_prompt(_shared), _OF_PROMPTS),
+    "late p-tuning v2": Contestant(_late(head=False), _OF_VALUES),
+    "late p-tuning v2, head": Contestant(_late(head=True), _OF_VALUES),
     PET: Contestant(_pet, rate_of=TEXT),
     LM_BFF: Contestant(_lm_bff, rate_of=TEXT),
     DART: Contestant(_dart, _OF_PROMPTS),
