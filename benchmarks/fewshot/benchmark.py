@@ -6,7 +6,8 @@
 
 The protocol of Gao, Fisch and Chen (ACL 2021): 16 training rows a label and as many validation
 rows, others for each of five seeds; two linear models, the template as it is, demonstrations,
-prompt tuning from several starts, pattern-exploiting training, LM-BFF, DART, LoRA and full tuning.
+prompt tuning from several starts, p-tuning v2 behind the inputs with words and with a head,
+pattern-exploiting training, LM-BFF, DART, LoRA and full tuning.
 The first seed's validation rows choose each one's rate among three; the test rows are answered once
 by each contestant and seed. It can be stopped and started again: finished cells are kept, one that
 was cut off begins anew.
@@ -156,8 +157,10 @@ def _plan(given: argparse.Namespace) -> Plan:
 def _cells(plan: Plan, given: argparse.Namespace) -> list[Cell]:
     folder = bool(given.folder) and Path(given.folder).is_dir()
     names = [one for one in given.contestants if plan.starts.of(one) != ""]
-    # What lends its rate is a contestant, too.
-    lent = [CONTESTANTS[one].rate_of for one in names]
+    # What lends its rate is a contestant, too, and so is each that another is one of.
+    lent = {CONTESTANTS[one].rate_of for one in names}.union(
+        *(CONTESTANTS[one].one_of for one in names)
+    )
     names = [one for one in CONTESTANTS if one in names or one in lent]
     return [
         Cell(plan, one, name, seed)

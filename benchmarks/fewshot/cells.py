@@ -89,6 +89,14 @@ class Cell:
         return folder / self.plan.key / self.set / f"{name.replace(' ', '-')}-{self.seed}.json"
 
     @property
+    def others(self) -> list[Cell]:
+        """The cells one of which it is; none where it trains by itself."""
+        return [
+            Cell(self.plan, self.set, name, self.seed)
+            for name in CONTESTANTS[self.contestant].one_of
+        ]
+
+    @property
     def before(self) -> Cell | None:
         """The cell that chooses its rate; None where it needs none, or chooses itself."""
         one = CONTESTANTS[self.contestant]
@@ -99,8 +107,9 @@ class Cell:
         return None
 
     def ready(self, folder: Path) -> bool:
-        """Whether the one before has its result."""
-        return self.before is None or self.before.file(folder).exists()
+        """Whether the ones before have their results."""
+        before = [*self.others, *([] if self.before is None else [self.before])]
+        return all(cell.file(folder).exists() for cell in before)
 
 
 def run_cell(
@@ -123,6 +132,8 @@ def run_cell(
 
 
 def _run(cell: Cell, entry: Entry, folder: Path) -> dict[str, Any]:
+    if cell.others:
+        return _one_of(cell, folder)
     rates = CONTESTANTS[cell.contestant].rates or (0.0,)
     if cell.before is not None:
         chosen = json.loads(cell.before.file(folder).read_text())
@@ -147,6 +158,18 @@ def _run(cell: Cell, entry: Entry, folder: Path) -> dict[str, Any]:
     }
 
 
+def _one_of(cell: Cell, folder: Path) -> dict[str, Any]:
+    """The one with the best validation, of equals the first; all of them were trained for it."""
+    every = [json.loads(other.file(folder).read_text()) for other in cell.others]
+    there = [found for found in every if "unsupported" not in found]
+    if not there:
+        return {"unsupported": every[0]["unsupported"]}
+    best = max(there, key=lambda found: float(found["validation"]))
+    spent = sum(found["cpu_s"] for found in there)
+    own = {"set": cell.set, "contestant": cell.contestant, "seed": cell.seed}
+    return {**best, **own, "cpu_s": spent, "note": best["contestant"]}
+
+
 def _best(
     cell: Cell, entry: Entry, rates: tuple[float, ...]
 ) -> tuple[float, Outcome, dict[str, float | None]]:
@@ -156,6 +179,7 @@ def _best(
         TrainingError: it diverged at all of them.
     """
     run = CONTESTANTS[cell.contestant].run
+    assert run is not None
     best: tuple[float, Outcome] | None = None
     losses: dict[str, float | None] = {}
     for rate in rates:

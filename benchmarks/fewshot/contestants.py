@@ -45,6 +45,7 @@ from cuecard.types import Backbone, Prediction
 TFIDF, EMBEDDINGS = "tf-idf + regression", "embeddings + regression"
 BY_HAND, IN_CONTEXT = "by hand", "in-context"
 TEXT, META, SHARED = "prompt, text", "prompt, meta", "prompt, MPT"
+LATE, LATE_HEAD = "late p-tuning v2", "late p-tuning v2, head"
 PET, LM_BFF, DART, LORA, FULL = "pet", "lm-bff", "dart", "lora", "full"
 
 SHIPPED = "shipped"
@@ -121,13 +122,16 @@ class Contestant:
     """How it runs, at which rates.
 
     Attributes:
+        run: None where it is one of others.
         rates: those that the first seed tries; none where there is nothing to choose.
         rate_of: the contestant whose rate it takes.
+        one_of: the contestants of whom it is, with each seed, the one with the best validation.
     """
 
-    run: Run
+    run: Run | None = None
     rates: tuple[float, ...] = ()
     rate_of: str = ""
+    one_of: tuple[str, ...] = ()
 
 
 def _tfidf(entry: Entry, rate: float) -> Outcome:
@@ -363,8 +367,9 @@ CONTESTANTS: Mapping[str, Contestant] = {
     TEXT: Contestant(_of_init("text"), _OF_PROMPTS),
     META: Contestant(_prompt(_meta), _OF_PROMPTS),
     SHARED: Contestant(_prompt(_shared), _OF_PROMPTS),
-    "late p-tuning v2": Contestant(_late(head=False), _OF_VALUES),
-    "late p-tuning v2, head": Contestant(_late(head=True), _OF_VALUES),
+    LATE: Contestant(_late(head=False), _OF_VALUES),
+    LATE_HEAD: Contestant(_late(head=True), _OF_VALUES),
+    "late p-tuning v2, either": Contestant(one_of=(LATE, LATE_HEAD)),
     PET: Contestant(_pet, rate_of=TEXT),
     LM_BFF: Contestant(_lm_bff, rate_of=TEXT),
     DART: Contestant(_dart, _OF_PROMPTS),

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.fewshot.benchmark import main
 from benchmarks.fewshot.cells import Cell, Plan
-from benchmarks.fewshot.contestants import CONTESTANTS, META, SHARED, Starts
+from benchmarks.fewshot.contestants import CONTESTANTS, LATE, LATE_HEAD, META, SHARED, Starts
 from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
 from benchmarks.search.sets import Sizes, shot_rows
 from benchmarks.tables import TABLES
@@ -96,11 +96,22 @@ def test_started_again_it_runs_what_is_missing(home: Path, results: dict[str, An
     assert [row["test"] for row in again["rows"]] == [row["test"] for row in results["rows"]]
 
 
+def test_either_is_the_better_one_on_the_validation_rows(results: dict[str, Any]) -> None:
+    def cells(name: str) -> list[dict[str, Any]]:
+        return [cell for cell in results["cells"] if cell["contestant"] == name]
+
+    pairs = zip(cells(LATE), cells(LATE_HEAD), cells("late p-tuning v2, either"), strict=True)
+    for words, head, either in pairs:
+        best = head if head["validation"] > words["validation"] else words
+        assert either["note"] == best["contestant"] and either["right"] == best["right"]
+        assert either["cpu_s"] == words["cpu_s"] + head["cpu_s"]
+
+
 def test_the_table_and_the_figure_are_made_of_them(results: dict[str, Any]) -> None:
     table, figure = fewshot_table(results), fewshot_figure(results)
     row = next(row for row in results["rows"] if row["contestant"] == "pet")
     assert f"| pet | {row['sets']['sentiment']:.3f} | {row['test']:.3f} (" in table
-    assert "Best of the prompts: " in table and f"pet{' ' * 21}{row['test']:.3f} |" in figure
+    assert "Best of the prompts: " in table and f"{'pet':24} {row['test']:.3f} |" in figure
     marks = "a\n<!-- benchmarks/results/fewshot.json -->\n<!-- end -->\nb\n"
     marks += "<!-- figure of benchmarks/results/fewshot.json -->\nold\n<!-- end -->\nc"
     page = TABLES["fewshot"].updated(marks, results)
