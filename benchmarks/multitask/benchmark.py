@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [
         Cell(plan, contestant, name, examples, seed)
         for seed in given.seeds
-        for contestant in CONTESTANTS
+        for contestant in given.contestants
         for examples in given.examples
         for name in given.targets
     ]
@@ -146,6 +146,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--package", default="", help="the wheel of sae-probes; fetched by default")
     parser.add_argument("--sources", nargs="+", choices=sources, default=sources)
     parser.add_argument("--targets", nargs="+", choices=targets, default=targets)
+    parser.add_argument(
+        "--contestants", nargs="+", choices=CONTESTANTS, default=[*CONTESTANTS], help="on targets"
+    )
     parser.add_argument("--examples", nargs="+", type=int, default=[*EXAMPLES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[*SEEDS], help="of targets")
     parser.add_argument("--length", type=int, default=plan.length)
