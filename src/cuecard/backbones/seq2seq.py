@@ -213,7 +213,7 @@ class Seq2SeqBackbone(FrozenBackbone):
         for _ in range(max_new_tokens):
             with self._frozen.read_at(rows, torch.full_like(rows, target.ids.shape[1] - 1)):
                 found = self._decode(source, hidden, target, decoder, True, cache)
-            logits, cache = found.logits[0], found.past_key_values
+            logits, cache = found.logits[0], found[self._frozen.cache_name]
             token = logits.argmax(-1) if pick is None else pick(logits)
             alive = alive & ~torch.isin(token, stops)
             for row in alive.nonzero().flatten().tolist():
@@ -298,8 +298,8 @@ class Seq2SeqBackbone(FrozenBackbone):
                 attention_mask=source.mask,
                 decoder_input_ids=target.ids,
                 decoder_attention_mask=target.mask,
-                past_key_values=cache,
                 use_cache=use_cache,
+                **{self._frozen.cache_name: cache},
             )
 
     def _count(self, half: TowerInput) -> None:

@@ -67,7 +67,10 @@ class FrozenModel:
         self.table_shape = int(words), int(hidden)
         self.config = model.config.get_text_config() if config is None else config
         self.layers = int(self.config.num_hidden_layers)
-        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        taken = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in taken
+        # The argument and the output; transformers renames them in 5.24, by model.
+        self.cache_name = "cache" if "cache" in taken else "past_key_values"
         own = str(self.config._attn_implementation)
         # SDPA in transformers 5.19 leaves scores uncapped without a word.
         capped = getattr(self.config, "attn_logit_softcapping", None) is not None

@@ -112,7 +112,7 @@ class PaddedRun:
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             options["position_ids"] = positions[:, -embeds.shape[1] :]
         if padded.cache is not None:
-            options["past_key_values"] = padded.cache
+            options[self._frozen.cache_name] = padded.cache
         attention = self._attention(embeds.shape[1] * mask.shape[1])
         self._frozen.set_attention(attention)
         with self._frozen.replacing([] if padded.deep is None else [padded.deep]):

@@ -63,7 +63,7 @@ class QueryRun:
         return {
             "attention_mask": torch.ones(1, before + count, device=frozen.device).long(),
             "position_ids": places[None],
-            "past_key_values": cache,
+            frozen.cache_name: cache,
             "use_cache": True,
         }
 
