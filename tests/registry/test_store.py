@@ -123,6 +123,11 @@ def test_credentials_of_a_profile(s3: str, tmp_path: Path, monkeypatch: pytest.M
     assert objects._profile()()["access_key_id"] == "ann"
     store = open_store(f"{s3}/{uuid4().hex}")
     assert store.create("a", b"1") and store.read("a", 1) == b"1"
+    monkeypatch.setenv("AWS_PROFILE", "bob")
+    with pytest.raises(RegistryError, match="cannot open the registry") as refused:
+        open_store(s3)
+    assert "bob" in str(refused.value.got)
+    monkeypatch.setenv("AWS_PROFILE", "ann")
     monkeypatch.setitem(sys.modules, "boto3", None)
     monkeypatch.setattr(objects, "find_spec", lambda name: None)
     with pytest.raises(RegistryError, match="AWS_PROFILE requires boto3") as refused:

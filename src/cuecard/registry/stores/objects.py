@@ -143,7 +143,8 @@ def open_object_store(url: str) -> ObjectStore:
     from `~/.aws`, if boto3 is installed.
 
     Raises:
-        RegistryError: obstore is not installed, or it cannot make a store from this.
+        RegistryError: obstore is not installed, it cannot make a store from this, or there is no
+            such profile in `~/.aws`.
     """
     protocol = urlsplit(url).scheme.lower()
     extra = PROTOCOLS[protocol]
@@ -161,10 +162,12 @@ def open_object_store(url: str) -> ObjectStore:
         "client_options": {"allow_http": True},
         "retry_config": {"max_retries": _RETRIES},
     }
-    if extra == "s3" and (provider := _profile()) is not None:
-        settings["credential_provider"] = provider
     try:
+        if extra == "s3" and (provider := _profile()) is not None:
+            settings["credential_provider"] = provider
         return ObjectStore(url, library.from_url(url, **settings))
+    except RegistryError:
+        raise
     except Exception as error:
         raise RegistryError(
             "cannot open the registry",
