@@ -72,6 +72,9 @@ def test_ray_reads_the_file_and_builds_of_it() -> None:
     replica = built._bound_deployment
     assert (replica.name, replica.num_replicas) == ("PromptReplica", 3)
     assert replica.ray_actor_options["num_cpus"] == 4
+    assert replica.init_args[1:]  # the deployment that counts for all
+    counted = application(quotas="redis://127.0.0.1:6379")
+    assert not build(counted)._bound_deployment.init_args[1:]  # Redis does
     scaled = application().model_copy(update={"ray": RaySettings(replicas=1, max_replicas=4)})
     scaling = build(scaled)._bound_deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas) == (1, 4)
