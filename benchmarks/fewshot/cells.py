@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -54,11 +55,24 @@ class Plan:
         return short_key({name: value for name, value in asdict(self).items() if name != "starts"})
 
     def rows(self, name: str, seed: int) -> ShotRows:
-        """A set with a seed's rows."""
+        """A set with a seed's rows.
+
+        Raises:
+            ConfigError: a folder's files do not have as many of each label.
+        """
         place = Path(self.place) if self.place else None
         if place is not None and place.is_dir():
             tests = Path(self.tests) if self.tests else None
-            return shot_rows(place, name, seed, self.sizes, tests)
+            found = shot_rows(place, name, seed, self.sizes, tests)
+            counts = {*Counter(record.target for record in found.task.train).values()}
+            if counts != {self.sizes.shots}:
+                raise ConfigError(
+                    "the set's files have their own number of rows a label",
+                    where=f"--shots, {place / name / str(seed)}",
+                    got=self.sizes.shots,
+                    expected=", ".join(map(str, sorted(counts))),
+                )
+            return found
         return catalogue_rows(name, seed, self.sizes, self.place or None)
 
     def config(self, seed: int) -> TrainConfig:

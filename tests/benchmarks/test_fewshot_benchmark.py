@@ -135,6 +135,11 @@ def test_a_set_without_test_rows_is_tested_on_those_of_other_seeds(tmp_path: Pat
         assert len(tested) == 20 and tested < {*texts} - own
         assert len(rest) == 10 and all(record.target is None for record in rest)
         assert not {record.texts["text"] for record in rest} & (own | tested)
+    plan = Plan("llama", "llama", 2, 4, 13, 8, str(tmp_path), sizes=Sizes(shots=4, test=20))
+    assert len(plan.rows("cr", 13).task.train) == 8
+    with pytest.raises(ConfigError, match="their own number of rows") as refused:
+        replace(plan, sizes=Sizes(shots=32, test=20)).rows("cr", 13)
+    assert (refused.value.got, refused.value.expected) == ("32", "4")
     for seed in (21, 42):
         for file in (tmp_path / "cr" / str(seed)).iterdir():
             file.unlink()
